@@ -72,7 +72,12 @@ def test_most_absent_texts_are_near_misses_and_some_are_far_or_bare():
 
 
 def test_a_fifth_of_present_texts_are_bare_shapes():
-    texts = [t for labels, rng in scenes(1000) for q in sample_queries(labels, [Kind.PRESENT], rng) for t in q.texts]
+    texts = [
+        t
+        for labels, rng in scenes(1000)
+        for q in sample_queries(labels, [Kind.PRESENT], rng)
+        for t in q.texts
+    ]
     assert 0.15 < np.mean([" " not in text for text in texts]) < 0.25
 
 
