@@ -1,0 +1,1 @@
+"""Facts for planners, made from scenes alone."""

@@ -1,0 +1,97 @@
+"""Scenes in plain words."""
+
+from __future__ import annotations
+
+from math import nan
+
+from qwenvl_ros.planning.words import describe
+from qwenvl_ros.types import Box, Relation, Scene, SceneObject, Source, Status, Truth
+
+BOX = Box(0, 0, 10, 10)
+
+
+def thing(id: str, label: str, visible: float = 1.0) -> SceneObject:
+    return SceneObject(id, label, BOX, visible_fraction=visible)
+
+
+def fact(subject, predicate, object_, truth=Truth.TRUE, value=nan, source=Source.GEOMETRY_3D) -> Relation:
+    return Relation(subject, predicate, object_, truth, 1.0, value, source, "base")
+
+
+def scene(*parts, **fields) -> Scene:
+    objects = [p for p in parts if isinstance(p, SceneObject)]
+    relations = [p for p in parts if isinstance(p, Relation)]
+    return Scene("cam", 0, "optical", 640, 480, objects=objects, relations=relations, **fields)
+
+
+CUBE, SPHERE = thing("cube_1", "red cube"), thing("sphere_1", "blue sphere")
+
+
+def test_a_metric_relation_with_its_gap():
+    lines = describe(scene(CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.123)))
+    assert "red cube is left of blue sphere (0.12 m)" in lines
+
+
+def test_pixels_are_called_pixels():
+    lines = describe(
+        scene(CUBE, SPHERE, fact("cube_1", "above", "sphere_1", value=31.7, source=Source.GEOMETRY_2D))
+    )
+    assert "red cube is above blue sphere (32 px)" in lines
+
+
+def test_a_relation_without_a_gap():
+    assert "red cube touches blue sphere" in describe(
+        scene(CUBE, SPHERE, fact("cube_1", "touching", "sphere_1"))
+    )
+    assert "nothing is on red cube" in describe(scene(CUBE, SPHERE, fact("cube_1", "clear", "cube_1")))
+
+
+def test_what_is_hidden_and_by_what():
+    cylinder = thing("cylinder_1", "green cylinder", 0.6)
+    lines = describe(scene(CUBE, SPHERE, cylinder, fact("cube_1", "occludes", "cylinder_1")))
+    assert "green cylinder 60 % visible, hidden by red cube" in lines
+    assert not any("occludes" in line for line in lines)
+    two = describe(
+        scene(
+            CUBE,
+            SPHERE,
+            cylinder,
+            fact("cube_1", "occludes", "cylinder_1"),
+            fact("sphere_1", "occludes", "cylinder_1"),
+        )
+    )
+    assert "green cylinder 60 % visible, hidden by red cube and blue sphere" in two
+
+
+def test_an_unknown_visible_share_is_not_made_up():
+    unknown = thing("cone_1", "white cone", nan)
+    assert describe(scene(unknown)) == ["white cone is there"]
+    assert "white cone partly hidden by red cube" in describe(
+        scene(unknown, CUBE, fact("cube_1", "occludes", "cone_1"))
+    )
+
+
+def test_twins_are_told_apart_by_id():
+    lines = describe(scene(CUBE, thing("cube_2", "red cube"), fact("cube_1", "near", "cube_2", value=0.1)))
+    assert "cube_1 is near cube_2 (0.10 m)" in lines
+
+
+def test_unknown_is_neither_true_nor_silent():
+    lines = describe(
+        scene(
+            CUBE,
+            SPHERE,
+            fact("cube_1", "on", "sphere_1", Truth.UNKNOWN),
+            fact("sphere_1", "on", "cube_1", Truth.UNKNOWN),
+        )
+    )
+    assert "cannot be told from this view: on (2)" in lines
+    assert not any(" is on " in line for line in lines)
+
+
+def test_nothing_there_differs_from_no_answer():
+    assert describe(scene()) == ["nothing there"]
+    failed = describe(scene(status=Status.PARSE_FAILED, status_message="no list in the answer"))
+    assert failed == ["parse failed: no list in the answer"]
+    cut = describe(scene(CUBE, status=Status.TRUNCATED))
+    assert cut == ["truncated", "red cube 100 % visible"]
