@@ -1,0 +1,55 @@
+"""For `pip install -e .` and the console scripts; colcon builds by CMakeLists.txt instead (a test keeps both in step)."""
+
+import os
+import re
+
+from setuptools import find_packages, setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def version():
+    with open(os.path.join(HERE, "qwenvl_ros", "__init__.py"), encoding="utf-8") as source:
+        return re.search(r'__version__ = "(.+)"', source.read()).group(1)
+
+
+def shared(*folders):
+    """data_files entries that put folders under share/qwenvl_ros, as CMake does."""
+    for folder in folders:
+        for path, _, names in os.walk(os.path.join(HERE, folder)):
+            if names and "__pycache__" not in path:
+                relative = os.path.relpath(path, HERE)
+                yield f"share/qwenvl_ros/{relative}", [os.path.join(relative, name) for name in names]
+
+
+setup(
+    name="qwenvl_ros",
+    version=version(),
+    description="Spatial reasoning on camera topics with Qwen3-VL, for ROS 2",
+    license="Apache-2.0",
+    packages=find_packages(include=["qwenvl_ros", "qwenvl_ros.*"]),
+    package_data={"qwenvl_ros": ["py.typed"]},
+    data_files=list(shared("config", "launch", "models")),
+    python_requires=">=3.10",
+    install_requires=[
+        "jinja2>=3",
+        "mujoco>=3.2",
+        "numpy>=1.21",
+        "opencv-python-headless>=4.5",
+        "pillow>=9",
+        "pyyaml>=5.4",
+        "rich>=12",
+        "rosbags>=0.10",
+        "scipy>=1.8",
+        "torch>=2.4",
+        "tqdm>=4.57",
+        "transformers>=4.57",
+    ],
+    entry_points={
+        "console_scripts": [
+            "qwenvl = qwenvl_ros.tools.cli:main",
+            "scene_node = qwenvl_ros.ros.node:main",
+            "simulator = qwenvl_ros.ros.simulator:main",
+        ]
+    },
+)
