@@ -1,0 +1,260 @@
+"""How objects stand to each other: pairwise predicates with truth, confidence, margin and frame.
+
+A pair is judged in metres where both objects have a position, and else by its boxes in the camera's view. TRUE
+and UNKNOWN are listed; an evaluated predicate that is not listed is FALSE. One direction of each converse pair
+is stated: left_of (right_of), above (below), in_front_of (behind), occludes (occluded_by). near and touching are
+stated once, the earlier object first; clear is stated as "A clear A".
+
+confidence is the estimated probability that the relation holds: the standard normal distribution at margin / s,
+the margin being the distance to the threshold and s the standard deviation of the measured gap; the least of
+them where several conditions must hold. UNKNOWN has 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from qwenvl_ros.geometry import View
+from qwenvl_ros.occlusion import Cover
+from qwenvl_ros.settings import setting
+from qwenvl_ros.types import Relation, SceneObject, Source, Truth
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touching", "occludes", "clear")
+CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
+SYMMETRIC = ("near", "touching")
+
+_METRIC_FLOOR = 0.005  # metres; edges are never known better than this
+_PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the predicates begin to hold."""
+
+    side_slack: float = setting(
+        0.1,
+        "left_of and above: how far two objects may overlap, as a share of the narrower one.",
+        minimum=0.0,
+        maximum=0.45,
+    )
+    range_gap: float = setting(
+        0.05, "in_front_of: least range gap; at least 2 sigma of depth.", unit="m", minimum=0.0, maximum=10.0
+    )
+    on_gap: float = setting(
+        0.03, "on: most distance between bottom and top, either way.", unit="m", minimum=0.0, maximum=1.0
+    )
+    on_overlap: float = setting(
+        0.3, "on and above: least share of the upper footprint over the lower one.", minimum=0.0, maximum=1.0
+    )
+    inside_share: float = setting(
+        0.8, "inside: least share of the inner extent in the outer one.", minimum=0.0, maximum=1.0
+    )
+    inside_hint: float = setting(
+        0.9, "inside without depth: UNKNOWN from this share of the inner box on.", minimum=0.0, maximum=1.0
+    )
+    near_gap: float = setting(0.3, "near: surface gap below this.", unit="m", minimum=0.0, maximum=100.0)
+    touching_gap: float = setting(0.02, "touching: surface gap below this.", unit="m", minimum=0.0, maximum=1.0)
+    occluding_share: float = setting(
+        0.05, "occludes: least share of the farther object's extent that is hidden.", minimum=0.0, maximum=1.0
+    )
+
+
+@dataclass(slots=True)
+class _Judged:
+    """One predicate over all pairs, each (N, N): does it hold, is it open, how sure, and by what gap."""
+
+    holds: Flags
+    unknown: Flags
+    confidence: Floats
+    value: Floats
+
+
+def find(
+    objects: Sequence[SceneObject],
+    view: View,
+    thresholds: Thresholds | None = None,
+    *,
+    image_frame: str = "",
+    cover: Cover | None = None,
+) -> tuple[list[Relation], list[str]]:
+    """Every relation that is TRUE or UNKNOWN, and the predicates that were evaluated.
+
+    Args:
+        objects: of one scene; positions and sizes in the view's reference frame, boxes in one image.
+        view: how the reference frame is looked at (`geometry.view_of`).
+        image_frame: frame_id of relations judged from boxes alone (the optical frame).
+        cover: from occlusion; without it `occludes` is judged from boxes alone.
+    """
+    limits = thresholds or Thresholds()
+    count = len(objects)
+    if not count:
+        return [], list(PREDICATES)
+    metric = np.array([o.position is not None and o.size is not None for o in objects], dtype=bool)
+    both = metric[:, None] & metric[None, :]
+    flat, solid = _flat(objects, limits), _solid(objects, metric, view, limits)
+    covering = both & np.isfinite(cover.share) if cover is not None else np.zeros_like(both)
+    if cover is not None:
+        solid["occludes"] = _occludes(objects, cover, limits)
+    other = ~np.eye(count, dtype=bool)
+    found: list[Relation] = []
+    judged: dict[str, _Judged] = {}
+    for predicate in PREDICATES[:-1]:
+        use = covering if predicate == "occludes" else both
+        pick = other & np.triu(other) if predicate in SYMMETRIC else other
+        judged[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
+        found += _stated(objects, predicate, one, use, view.frame_id, image_frame)
+    clear = _clear(judged["on"], metric)
+    found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
+    return found, list(PREDICATES)
+
+
+def _solid(objects: Sequence[SceneObject], metric: Flags, view: View, limits: Thresholds) -> dict[str, _Judged]:
+    """Predicates from extents, for all pairs; meaningless where an object has none."""
+    axes = view.axes()
+    nothing = (0.0, 0.0, 0.0)
+    centre = np.array([o.position or nothing for o in objects], dtype=np.float64)
+    half = np.array([o.size or nothing for o in objects], dtype=np.float64) / 2 @ np.abs(axes).T
+    away = np.linalg.norm(centre - view.viewpoint, axis=1)
+    middle = centre @ axes.T
+    low, high = middle - half, middle + half  # columns: right, forward, up
+    sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
+    spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
+    edge = np.hypot(spread, _METRIC_FLOOR)
+
+    shared = np.maximum(  # (N, N, 3): overlap along each axis, metres
+        np.minimum(high[:, None], high[None, :]) - np.maximum(low[:, None], low[None, :]), 0.0
+    )
+    size = np.maximum(high - low, 1e-6)
+    floor = size[:, 0] * size[:, 1]
+    footing = np.where(floor[:, None] > 0, shared[..., 0] * shared[..., 1] / floor[:, None], 0.0)
+    footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
+    apart = np.maximum(low[:, None], low[None, :]) - np.minimum(high[:, None], high[None, :])
+    gap = np.linalg.norm(np.maximum(apart, 0.0), axis=2)
+    gap = np.where(gap > 0, gap, apart.max(axis=2))  # negative where the extents overlap
+    rise = low[:, None, 2] - high[None, :, 2]
+    slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
+    # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
+    beside = low[None, :, 0] - high[:, None, 0]
+    behind = away[None, :] - away[:, None]
+    least = np.maximum(limits.range_gap, 2.0 * spread)
+    held = (shared / size[:, None]).prod(axis=2)
+    held_gap = np.minimum(low[:, None] - low[None, :], high[None, :] - high[:, None]).min(axis=2)
+    length = np.cbrt(size.prod(axis=1))[:, None]
+    return {
+        "left_of": _judge(beside, (beside + slack[..., 0], edge)),
+        "above": _judge(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
+        "in_front_of": _judge(behind, (behind - least, edge)),
+        "on": _judge(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
+        "inside": _judge(held_gap, ((held - limits.inside_share) * length, edge)),
+        "near": _judge(gap, (limits.near_gap - gap, edge)),
+        "touching": _judge(gap, (limits.touching_gap - gap, edge)),
+    }
+
+
+def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judged]:
+    """Predicates from boxes alone, in the camera's view."""
+    box = np.array([o.box.corners for o in objects], dtype=np.float64)
+    low, high = box[:, :2], box[:, 2:]
+    size = high - low
+    shared = np.maximum(
+        np.minimum(high[:, None], high[None, :]) - np.maximum(low[:, None], low[None, :]), 0.0
+    )
+    smaller = np.minimum(size[:, None], size[None, :])
+    slack = limits.side_slack * smaller
+    beside = low[None, :, 0] - high[:, None, 0]
+    over = low[None, :, 1] - high[:, None, 1]
+    edge = np.full(beside.shape, _PIXEL_SIGMA * np.sqrt(2.0))
+    every = np.ones_like(beside, dtype=bool)
+    area = (shared[..., 0] * shared[..., 1]) / (size[:, 0] * size[:, 1])[:, None]
+    # The upper thing's lower edge lies over the lower thing, wherever the camera looks down from.
+    sits = (over <= slack[..., 1]) & (high[:, None, 1] <= high[None, :, 1] + slack[..., 1])
+    sits &= shared[..., 0] >= limits.on_overlap * size[:, None, 0]
+    return {
+        "left_of": _judge(beside, (beside + slack[..., 0], edge)),
+        "above": _judge(over, (over + slack[..., 1], edge)),
+        "in_front_of": _open(every),
+        "on": _open(sits),
+        "inside": _open(area >= limits.inside_hint),
+        "near": _open(every),
+        "touching": _open(every),
+        "occludes": _open(area > 0),
+    }
+
+
+def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) -> _Judged:
+    box = np.array([o.box.corners for o in objects], dtype=np.float64)
+    pixels = np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[None, :]
+    margin = (cover.share - limits.occluding_share) * pixels
+    return _judge(cover.gap, (margin, np.full(margin.shape, _PIXEL_SIGMA)))
+
+
+def _clear(on: _Judged, metric: Flags) -> _Judged:
+    """Nothing is on it; open where something may be, or where the object has no place in space."""
+    covered, open_ = on.holds.any(axis=0), on.unknown.any(axis=0) | ~metric
+    likely = np.where(on.holds | on.unknown, 0.0, on.confidence)
+    np.fill_diagonal(likely, 0.0)
+    sure = 1.0 - likely.max(axis=0, initial=0.0)
+    return _Judged(
+        np.diag(~covered & ~open_),
+        np.diag(~covered & open_),
+        np.diag(np.where(open_, 0.5, sure)),
+        np.full(on.value.shape, np.nan),
+    )
+
+
+def _judge(value: Floats, *conditions: tuple[Floats, Floats]) -> _Judged:
+    """Holds where every margin is positive; conditions are (margin, its standard deviation)."""
+    holds = np.logical_and.reduce([margin > 0 for margin, _ in conditions])
+    confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
+    return _Judged(holds, np.zeros_like(holds), confidence, value)
+
+
+def _open(unknown: Flags) -> _Judged:
+    """UNKNOWN where the flags say so, FALSE elsewhere."""
+    shape = unknown.shape
+    confidence = np.where(unknown, 0.5, 0.0)
+    return _Judged(np.zeros(shape, dtype=bool), unknown, confidence, np.full(shape, np.nan))
+
+
+def _merge(use: Flags, solid: _Judged, flat: _Judged, pick: Flags) -> _Judged:
+    return _Judged(
+        np.where(use, solid.holds, flat.holds) & pick,
+        np.where(use, solid.unknown, flat.unknown) & pick,
+        np.where(use, solid.confidence, flat.confidence),
+        np.where(use, solid.value, flat.value),
+    )
+
+
+def _stated(
+    objects: Sequence[SceneObject],
+    predicate: str,
+    judged: _Judged,
+    metric: Flags,
+    frame: str,
+    image_frame: str,
+) -> list[Relation]:
+    first, second = np.nonzero(judged.holds | judged.unknown)
+    ids = [o.id for o in objects]
+    columns = (judged.holds, metric, judged.confidence, judged.value)
+    rows = zip(first.tolist(), second.tolist(), *(c[first, second].tolist() for c in columns), strict=True)
+    return [
+        Relation(
+            ids[a],
+            predicate,
+            ids[b],
+            Truth.TRUE if holds else Truth.UNKNOWN,
+            confidence,
+            value,
+            Source.GEOMETRY_3D if solid else Source.GEOMETRY_2D,
+            frame if solid else image_frame,
+        )
+        for a, b, holds, solid, confidence, value in rows
+    ]
