@@ -1,0 +1,39 @@
+"""Scores from token probabilities."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from math import exp, fsum, nan
+
+from qwenvl_ros.backends import Token
+
+Span = tuple[int, int]
+
+
+class Confidence:
+    """Probabilities of a text's tokens, looked up by place in the text; known is False where they do not fit it."""
+
+    def __init__(self, text: str, tokens: Sequence[Token]) -> None:
+        self.known = bool(tokens) and "".join(token.text for token in tokens).startswith(text)
+        self._logprobs = [token.logprob for token in tokens] if self.known else []
+        self._ends = list(accumulate(len(token.text) for token in tokens)) if self.known else []
+
+    def score(self, spans: Sequence[Span]) -> float:
+        """Geometric mean probability, [0, 1], of the tokens that share a character with text[start:end] of any span.
+
+        A token that straddles two spans counts once. NaN where probabilities are not known, never invented.
+        """
+        indices: set[int] = set()
+        for start, end in spans:
+            index = bisect_right(self._ends, start)
+            while index < len(self._ends) and start < end and (self._ends[index - 1] if index else 0) < end:
+                indices.add(index)
+                index += 1
+        logprobs = [self._logprobs[index] for index in sorted(indices)]
+        if not logprobs or any(value != value for value in logprobs):
+            return nan
+        if min(logprobs) == float("-inf"):
+            return 0.0
+        return min(1.0, exp(fsum(logprobs) / len(logprobs)))
