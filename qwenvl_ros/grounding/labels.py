@@ -10,32 +10,9 @@ from functools import lru_cache
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W_぀-ヿ㐀-鿿]+")
 _ARTICLES = frozenset({"a", "an", "the"})
 _LINKS = frozenset(
-    ("on", "in", "inside", "of", "at", "by", "with", "under", "below", "above", "behind", "near", "beside", "next")
-    + ("left", "right", "to", "from", "that", "which")
+    ("on", "in", "inside", "of", "at", "by", "with", "under", "below", "above", "behind", "near")
 )
-    [
-        "on",
-        "in",
-        "inside",
-        "of",
-        "at",
-        "by",
-        "with",
-        "under",
-        "below",
-        "above",
-        "behind",
-        "near",
-        "beside",
-        "next",
-        "left",
-        "right",
-        "to",
-        "from",
-        "that",
-        "which",
-    ]
-)
+_LINKS |= frozenset(("beside", "next", "left", "right", "to", "from", "that", "which"))
 
 
 def match(label: str, queries: Sequence[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_EVERYTHING = "Locate every object in the image. Report bbox coordinates in JSON format."
-_REFERRING = 'Locate every object that matches the description "{}" in the image. Report bbox coordinates in JSON format.'
-_CATEGORIES = "Locate every instance that belongs to the following categories: '{}'. Report bbox coordinates in JSON format."
+_ANSWER = "Report bbox coordinates in JSON format."
+_EVERYTHING = f"Locate every object in the image. {_ANSWER}"
+_REFERRING = f'Locate every object that matches the description "{{}}" in the image. {_ANSWER}'
+_CATEGORIES = f"Locate every instance that belongs to the following categories: '{{}}'. {_ANSWER}"
 # Angle brackets spell the chat's control tokens (<|im_end|>, <think>), the others the answer's own structure.
 _UNSAFE = str.maketrans({**dict.fromkeys("<>{}[]\\`", " "), '"': "'"})
 
