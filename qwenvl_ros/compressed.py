@@ -45,7 +45,9 @@ def decode(format: str, data: Bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
         ImageRefused: not a complete JPEG or PNG, or one that declares more than max_pixels.
     """
     if "compressedDepth" in format:
-        raise ImageRefused(f"format {format[:64]!r} is a depth image, not a picture; subscribe to it as depth")
+        raise ImageRefused(
+            f"format {format[:64]!r} is a depth image, not a picture; subscribe to it as depth"
+        )
     samples = _unpack(data, max_pixels)
     encoding = format.split(";")[0].strip()
     if samples.ndim == 3:
@@ -72,7 +74,9 @@ def decode_depth(format: str, data: Bytes, *, max_pixels: int = MAX_PIXELS) -> D
     quantised = False
     if "compressedDepth" in format:
         if "rvl" in format:
-            raise ImageRefused("compressedDepth with RVL is not supported; set the publisher's compression to png")
+            raise ImageRefused(
+                "compressedDepth with RVL is not supported; set the publisher's compression to png"
+            )
         view = memoryview(data).cast("B")
         if len(view) <= _DEPTH_HEADER.size:
             raise ImageRefused(f"compressedDepth data is too short: {len(view)} bytes")
@@ -81,7 +85,9 @@ def decode_depth(format: str, data: Bytes, *, max_pixels: int = MAX_PIXELS) -> D
         data = view[_DEPTH_HEADER.size :]
     samples = _unpack(data, max_pixels)
     if not matches(samples, "16UC1"):
-        raise ImageRefused(f"a compressed depth image is single-channel 16 bit, this is {samples.dtype} {samples.shape}")
+        raise ImageRefused(
+            f"a compressed depth image is single-channel 16 bit, this is {samples.dtype} {samples.shape}"
+        )
     if not quantised:
         return to_metres(samples)
     if not (np.isfinite(a) and np.isfinite(b)):
@@ -106,7 +112,9 @@ def declared_size(data: Bytes) -> tuple[int, int]:
         return width, height
     if bytes(view[:2]) == _JPEG:
         return _jpeg_size(view)
-    raise ImageRefused(f"compressed data is neither JPEG nor PNG: {len(view)} bytes, begins {bytes(view[:8])!r}")
+    raise ImageRefused(
+        f"compressed data is neither JPEG nor PNG: {len(view)} bytes, begins {bytes(view[:8])!r}"
+    )
 
 
 def _jpeg_size(view: memoryview) -> tuple[int, int]:

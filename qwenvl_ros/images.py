@@ -129,7 +129,9 @@ def decode_depth(
     """
     _check_size(height, width, max_pixels)
     if encoding not in _DEPTH:
-        raise ImageRefused(f"{_quoted(encoding)} is not a depth image; use 16UC1 (millimetres) or 32FC1 (metres)")
+        raise ImageRefused(
+            f"{_quoted(encoding)} is not a depth image; use 16UC1 (millimetres) or 32FC1 (metres)"
+        )
     return to_metres(_samples(encoding, height, width, step, is_bigendian, data))
 
 
@@ -148,7 +150,9 @@ def to_rgb(samples: NDArray[Any], encoding: str) -> Image:
     try:
         image = samples if code is None else cv2.cvtColor(np.ascontiguousarray(samples), code)
     except cv2.error as error:
-        raise ImageRefused(f"{encoding} of {samples.shape[1]}x{samples.shape[0]} cannot be converted: {error}") from None
+        raise ImageRefused(
+            f"{encoding} of {samples.shape[1]}x{samples.shape[0]} cannot be converted: {error}"
+        ) from None
     return np.ascontiguousarray(to_8_bit(image))
 
 
@@ -195,7 +199,9 @@ def _samples(
     """(H, W, C), or (H, W) for one channel, native and aligned; a view where that is possible."""
     layout = _PACKED.get(encoding)
     if layout is None:
-        raise ImageRefused(f"encoding {_quoted(encoding)} is not supported; use one of {', '.join(ENCODINGS)}")
+        raise ImageRefused(
+            f"encoding {_quoted(encoding)} is not supported; use one of {', '.join(ENCODINGS)}"
+        )
     dtype = np.dtype(layout.sample).newbyteorder(">" if is_bigendian else "<")
     pixel = dtype.itemsize * layout.channels
     _check_bytes(encoding, height, width * pixel, step, height * step, data)
@@ -216,7 +222,9 @@ def _decode_planar(encoding: str, height: int, width: int, step: int, data: Byte
     planes: NDArray[np.uint8] = np.ndarray((rows, width), np.uint8, buffer=data, strides=(step, 1))
     if encoding == "nv24":
         # OpenCV knows no NV24: as NV12 of twice the size, whose every second pixel is exactly ours.
-        chroma = np.ndarray((height, 2 * width), np.uint8, buffer=data, offset=height * step, strides=(2 * step, 1))
+        chroma = np.ndarray(
+            (height, 2 * width), np.uint8, buffer=data, offset=height * step, strides=(2 * step, 1)
+        )
         luma = planes[:height].repeat(2, axis=0).repeat(2, axis=1)
         doubled = cv2.cvtColor(np.concatenate((luma, chroma)), cv2.COLOR_YUV2RGB_NV12)
         return np.ascontiguousarray(doubled[::2, ::2], dtype=np.uint8)

@@ -113,7 +113,9 @@ def to_compressed_image(image: Image, stamp: int, frame_id: str, quality: int = 
     if not done:
         raise ValueError(f"an image of {image.shape} could not be encoded as JPEG")
     return CompressedImage(
-        header=to_header(stamp, frame_id), format="rgb8; jpeg compressed bgr8", data=array("B", data.tobytes())
+        header=to_header(stamp, frame_id),
+        format="rgb8; jpeg compressed bgr8",
+        data=array("B", data.tobytes()),
     )
 
 
