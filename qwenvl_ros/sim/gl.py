@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+from importlib import import_module
 from types import ModuleType
 
 
@@ -31,6 +32,4 @@ def load_mujoco() -> ModuleType:
                 "no headless OpenGL: install Mesa, e.g. `sudo apt-get install libegl1 libgl1-mesa-dri`, "
                 "or set MUJOCO_GL"
             )
-    import mujoco
-
-    return mujoco
+    return import_module("mujoco")

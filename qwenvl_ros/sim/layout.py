@@ -45,11 +45,11 @@ class Thing:
     def rotation(self) -> Floats:
         """(3, 3) object axes in the world."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
-        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        turn: Floats = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         if self.lying:
-            return turn @ np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-        if self.upside_down:
-            return turn @ np.diag([1.0, -1.0, -1.0])
+            turn = turn @ np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+        elif self.upside_down:
+            turn = turn @ np.diag([1.0, -1.0, -1.0])
         return turn
 
     @property

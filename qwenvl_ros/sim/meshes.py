@@ -1,4 +1,4 @@
-"""Unit meshes of the tabletop's shapes: z from 0 to 1, x and y within a disc or square of diameter 1.
+"""Unit meshes of the tabletop's shapes: z from 0 to 1, x and y within a disc (the cube: a square) of diameter 1.
 
 A mesh is scaled by (sx, sy, sz) metres, then rotated and moved. The hollow ones (mug, bowl) have walls,
 so that things can lie inside and the far wall is seen from above.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-SHAPES = ("cube", "sphere", "cylinder", "cone", "mug", "bottle", "bowl")
 SEGMENTS = 36
 
 
@@ -55,7 +55,7 @@ def _smooth(profile: Floats, bend: float = 40.0) -> list[Floats]:
     angle = np.arctan2(step[:, 1], step[:, 0])
     turn = np.abs((np.diff(angle) + np.pi) % (2 * np.pi) - np.pi)
     cuts = [0, *(np.flatnonzero(turn > np.radians(bend)) + 1), len(profile) - 1]
-    return [profile[i : j + 1] for i, j in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [profile[i : j + 1] for i, j in pairwise(cuts)]
 
 
 def lathe(profile: Floats) -> Mesh:
@@ -120,7 +120,9 @@ def cavity(radius: Floats) -> Floats:
 
 
 def _cube() -> Mesh:
-    vertices, normals, faces = [], [], []
+    vertices: list[Floats] = []
+    normals: list[Floats] = []
+    faces: list[tuple[int, int, int]] = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             n = np.zeros(3)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.sim.gl import load_mujoco
-from qwenvl_ros.sim.layout import Camera, Layout, Thing
-from qwenvl_ros.sim.meshes import SHAPES, mesh
+from qwenvl_ros.sim.layout import Camera, Colour, Layout, Thing
+from qwenvl_ros.sim.meshes import mesh
 from qwenvl_ros.sim.textures import SIDE, TEXTURES
-from qwenvl_ros.types import Depth, Image
+from qwenvl_ros.sim.vocabulary import SHAPES
+from qwenvl_ros.types import Depth, Image, Vector
 
 NEAR, FAR = 0.05, 8.0  # metres; nothing nearer or farther is drawn
 _ROOM, _TABLE_DEEP, _FLOOR = 3.0, 0.03, -0.75
@@ -78,7 +79,8 @@ class Renderer:
 
     def alone(self, layout: Layout, index: int, camera: int = 0) -> NDArray[np.bool_]:
         """(H, W) bool: what thing `index` would cover if nothing hid it, clipped to the image."""
-        return self._ids(layout, layout.cameras[camera], range(index, index + 1)) == index
+        mask: NDArray[np.bool_] = self._ids(layout, layout.cameras[camera], range(index, index + 1)) == index
+        return mask
 
     def _ids(self, layout: Layout, camera: Camera, things: range) -> NDArray[np.int32]:
         # Table and room hide nothing that stands on the table from a camera above it: they are left out.
@@ -157,14 +159,13 @@ class Renderer:
         box, eye = self._mj.mjtGeom.mjGEOM_BOX, np.eye(3)
         table = layout.table
         c, s = np.cos(table.yaw), np.sin(table.yaw)
-        top = self._geom(
-            box, (*table.half, _TABLE_DEEP), (*table.centre, -_TABLE_DEEP), [[c, -s, 0], [s, c, 0], [0, 0, 1]], table.tint
-        )
+        turn = [[c, -s, 0], [s, c, 0], [0, 0, 1]]
+        top = self._geom(box, (*table.half, _TABLE_DEEP), (*table.centre, -_TABLE_DEEP), turn, table.tint)
         top.matid = 0
         top.texid = self._textures[table.texture]
         top.texuniform, top.texrepeat = 1, [table.repeat, table.repeat]
         top.specular, top.shininess = 0.1, 0.2
-        parts = [((_ROOM, _ROOM, 0.05), (0, 0, _FLOOR - 0.05), layout.floor)]
+        parts: list[tuple[Vector, Vector, Colour]] = [((_ROOM, _ROOM, 0.05), (0, 0, _FLOOR - 0.05), layout.floor)]
         for sign in (-1, 1):
             parts.append(((0.05, _ROOM, 2), (sign * _ROOM, 0, _FLOOR + 2), layout.wall))
             parts.append(((_ROOM, 0.05, 2), (0, sign * _ROOM, _FLOOR + 2), layout.wall))

@@ -24,7 +24,8 @@ def _noise(seed: int, cutoff: tuple[float, float], power: float = 1.0) -> NDArra
 
 def _colour(value: NDArray[np.float64], dark: tuple[float, ...], light: tuple[float, ...]) -> Texture:
     mixed = np.array(dark) + value[..., None] * (np.array(light) - np.array(dark))
-    return (255 * np.clip(mixed, 0, 1)).astype(np.uint8)
+    texture: Texture = (255 * np.clip(mixed, 0, 1)).astype(np.uint8)
+    return texture
 
 
 def _wood() -> Texture:

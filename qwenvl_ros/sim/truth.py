@@ -39,9 +39,13 @@ class TrueObject:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Everything true of one picture; objects in the order of Layout.things."""
+    """Everything true of one picture; objects in the order of Layout.things.
+
+    segmentation: (H, W) int32 index of the thing seen in each pixel, -1 where none is.
+    """
 
     objects: tuple[TrueObject, ...]
+    segmentation: NDArray[np.int32]
     intrinsics: Intrinsics
     pose: Pose
 
@@ -84,7 +88,7 @@ def truth(layout: Layout, renderer: Renderer, camera: int = 0) -> Truth:
                 size=_vector(high - low),
             )
         )
-    return Truth(tuple(objects), view.intrinsics(renderer.width, renderer.height), view.pose)
+    return Truth(tuple(objects), seen, view.intrinsics(renderer.width, renderer.height), view.pose)
 
 
 def _outline(view: Camera, renderer: Renderer, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,9 +104,10 @@ def _outline(view: Camera, renderer: Renderer, points: NDArray[np.float64]) -> N
 def _outlines_meet(outlines: list[NDArray[np.float64]]) -> NDArray[np.bool_]:
     """Which outlines share a pixel with another: the others hide nothing and are hidden by nothing."""
     low, high = np.array([o[:2] for o in outlines]) - 1, np.array([o[2:] for o in outlines]) + 1
-    meet = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(-1)
-    np.fill_diagonal(meet, False)
-    return np.asarray(meet.any(1))
+    meet: NDArray[np.bool_] = np.all((low[:, None] < high[None]) & (low[None] < high[:, None]), axis=-1)
+    meet &= ~np.eye(len(meet), dtype=bool)
+    shared: NDArray[np.bool_] = np.logical_or.reduce(meet, axis=1)
+    return shared
 
 
 def _vector(values: NDArray[np.float64]) -> Vector:
