@@ -13,15 +13,6 @@ def version():
         return re.search(r'__version__ = "(.+)"', source.read()).group(1)
 
 
-def shared(*folders):
-    """data_files entries that put folders under share/qwenvl_ros, as CMake does."""
-    for folder in folders:
-        for path, _, names in os.walk(os.path.join(HERE, folder)):
-            if names and "__pycache__" not in path:
-                relative = os.path.relpath(path, HERE)
-                yield f"share/qwenvl_ros/{relative}", [os.path.join(relative, name) for name in names]
-
-
 setup(
     name="qwenvl_ros",
     version=version(),
@@ -29,7 +20,6 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["qwenvl_ros", "qwenvl_ros.*"]),
     package_data={"qwenvl_ros": ["py.typed"]},
-    data_files=list(shared("config", "launch", "models")),
     python_requires=">=3.10",
     install_requires=[
         "jinja2>=3",

@@ -1,0 +1,33 @@
+# `make` lists the targets. Each one does the set-up it needs; the second time that takes no time.
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help setup build demo test lint train-tiny clean
+
+# How many scenes the demo lasts.
+SCENES ?= 20
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## All that is needed, into .venv: a sourced ROS 2 is used, else ROS 2 Kilted comes from wheels
+	@bash environment/setup.sh
+
+build: setup ## colcon build, into install/
+	@bash environment/build.sh
+
+demo: build ## Camera, model and planner in three processes; leaves demo/ (SCENES=20 sets how long)
+	@. environment/activate.bash && python examples/demo.py --scenes $(SCENES)
+
+test: build ## Every test, on the real parts
+	@. environment/activate.bash && python -m pytest test $(PYTEST)
+
+lint: setup ## ruff and mypy
+	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy
+
+train-tiny: setup ## Train models/tiny from scratch (hours on a CPU; goes on where it was stopped)
+	@. environment/activate.bash && python -m training
+
+clean: ## Remove what was built and made, keep .venv
+	rm -rf build install log demo/*.png demo/*.jsonl demo/*.mcap .pytest_cache .mypy_cache .ruff_cache .hypothesis
