@@ -1,5 +1,8 @@
 """The one seam to a model: submit a request, get a future of its reply.
 
+    backend = create(zoo.resolve("tiny"))
+    reply = backend.submit(Request(images=[image], text="...")).result()
+
 Errors:
     BackendError            anything an engine could not do; the message carries the remedy
     |- BackendUnavailable   the engine cannot be built or reached here (missing package, GPU, memory, server)
@@ -11,9 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from qwenvl_ros.settings import setting, validate
 from qwenvl_ros.types import Image
+
+if TYPE_CHECKING:
+    from qwenvl_ros.zoo import Model
 
 
 class BackendError(RuntimeError):
@@ -34,7 +41,8 @@ class Request:
 
     images: each (H, W, 3) uint8 RGB, already of the size the model takes (multiples of 32, within its pixel
     budget), so that no engine resizes again. text: the user's words. text_first: the text goes before the
-    images. temperature 0 is greedy. on_text is called with the whole text so far, from the engine's thread.
+    images. temperature 0 is greedy; top_k 0 means no limit. presence_penalty is taken off the logit of every
+    token already in the answer. on_text is called with the whole text so far, from the engine's thread.
     """
 
     images: Sequence[Image]
@@ -44,6 +52,7 @@ class Request:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    presence_penalty: float = 0.0
     on_text: Callable[[str], None] | None = None
 
 
@@ -73,19 +82,69 @@ class Reply:
 class Backend(Protocol):
     """An engine that answers requests.
 
-    model names what it runs, as published in Scene.model. capacity is how many requests it works on at once.
+    model names what it runs, as published in Scene.model; device says where, for diagnostics. capacity is how many
+    requests it works on at once.
     """
 
     @property
     def model(self) -> str: ...
 
     @property
+    def device(self) -> str: ...
+
+    @property
     def capacity(self) -> int: ...
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Queue a request; the future holds the reply or a BackendError. Cancelling it frees its place."""
+        """Queue a request; the future holds the reply or a BackendError.
+
+        Cancelling it frees its place, also while its answer is being generated.
+        """
         ...
 
     def close(self) -> None:
         """Stop, free the model and its memory; waiting futures fail with BackendError. Safe to call twice."""
         ...
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Which engine runs the model, and on what."""
+
+    backend: str = setting(
+        "transformers", "Engine that runs the model.", choices=("transformers",), read_only=True
+    )
+    device: str = setting(
+        "auto",
+        "cuda, cuda:N or cpu. auto is the GPU; without one, only models under 1 GB run on the CPU unasked.",
+        read_only=True,
+    )
+    capacity: int = setting(
+        8, "Requests worked on at once.", unit="requests", minimum=1, maximum=256, read_only=True
+    )
+    threads: int = setting(
+        0,
+        "CPU threads of the engine; 0 leaves its own choice.",
+        unit="threads",
+        minimum=0,
+        maximum=1024,
+        read_only=True,
+    )
+
+
+def create(model: Model, settings: EngineSettings = EngineSettings()) -> Backend:
+    """Load the model into the engine of the settings; returns when it is ready to answer.
+
+    Raises:
+        SettingError: a setting is out of its range.
+        BackendUnavailable: the engine or the model cannot be had here; the message carries the remedy.
+    """
+    validate(settings)
+    try:
+        from qwenvl_ros.backends.transformers import TransformersBackend
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"the transformers backend cannot be imported ({error}); "
+            "install torch, torchvision and transformers >= 4.57"
+        ) from error
+    return TransformersBackend(model, settings)

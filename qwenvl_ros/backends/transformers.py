@@ -1,0 +1,246 @@
+"""Qwen3-VL in this process through Hugging Face transformers; whatever waits is answered together, in one batch."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from qwenvl_ros import zoo
+from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends.decoding import PresencePenalty, Row, Watch
+from qwenvl_ros.backends.loading import load
+
+_log = logging.getLogger(__name__)
+
+
+class TransformersBackend:
+    """A Backend with one worker thread.
+
+    A batch is the oldest waiting request and the others with the same sampling, up to `capacity`; prompts are padded
+    on the left, and each row has its own images, order, max_tokens and end. A row's reply comes as soon as it ends;
+    the next batch starts when the last row has ended. When memory runs out the batch is halved, and stays so.
+
+    Raises:
+        BackendUnavailable: the device or the checkpoint cannot be had; the message carries the remedy.
+    """
+
+    def __init__(self, model: zoo.Model, settings: EngineSettings) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)  # of the whole process: PyTorch knows no other
+        loaded = load(model, settings.device)
+        self._name = model.name
+        self._where = loaded.where
+        self._device = loaded.device
+        self._network = loaded.network
+        self._processor = loaded.processor
+        self._tokenizer = loaded.processor.tokenizer
+        self._capacity = settings.capacity
+        self._side = int(
+            self._processor.image_processor.patch_size * self._processor.image_processor.merge_size
+        )
+        self._reserved = tuple(token for token in self._tokenizer.all_special_tokens if token)
+        self._stop, self._pad = _ends(self._network.generation_config, self._tokenizer)
+        # A checkpoint brings its own sampling; here a request says it all.
+        self._network.generation_config = GenerationConfig(
+            eos_token_id=list(self._stop), pad_token_id=self._pad
+        )
+        self._waiting: list[Row] = []
+        self._wake = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="transformers", daemon=True)
+        self._thread.start()
+        _log.info("%s on %s", self._name, self._where)
+
+    @property
+    def model(self) -> str:
+        return self._name
+
+    @property
+    def device(self) -> str:
+        return self._where
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Queue a request; a request the model cannot take fails at once with RequestFailed."""
+        row = Row(request, self._decode)
+        if fault := self._fault(request):
+            row.fail(RequestFailed(fault))
+            return row.future
+        with self._wake:
+            if self._closing.is_set():
+                row.fail(BackendError("the engine is closed; create a new one"))
+            else:
+                self._waiting.append(row)
+                self._wake.notify()
+        return row.future
+
+    def close(self) -> None:
+        """Stop after the token in hand, free the model; everything unanswered fails with BackendError."""
+        with self._wake:
+            self._closing.set()
+            self._wake.notify()
+        if (
+            threading.current_thread() is self._thread
+        ):  # from on_text or a done-callback: the worker frees the model
+            return
+        self._thread.join()
+
+    def encode(self, requests: Sequence[Request]) -> Any:
+        """What the network is given for these requests together, as tensors on the CPU.
+
+        input_ids and attention_mask: (requests, tokens), padded on the left; pixel_values and image_grid_thw: of all
+        images in order. No image is resized.
+        """
+        prompts = [
+            self._processor.apply_chat_template(
+                [{"role": "user", "content": _content(request)}], tokenize=False, add_generation_prompt=True
+            )
+            for request in requests
+        ]
+        images = [np.require(image, np.uint8, ["C", "W"]) for request in requests for image in request.images]
+        return self._processor(
+            text=prompts,
+            images=images or None,
+            return_tensors="pt",
+            text_kwargs={"padding": True, "padding_side": "left"},
+            images_kwargs={"do_resize": False},
+        )
+
+    def _work(self) -> None:
+        while rows := self._next():
+            self._answer(rows)
+        with self._wake:
+            left, self._waiting = self._waiting, []
+        for row in left:
+            row.fail(BackendError("the engine was closed before it answered"))
+        self._network = self._processor = None
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _next(self) -> list[Row]:
+        """The next batch; empty when the engine closes."""
+        with self._wake:
+            while True:
+                if self._closing.is_set():
+                    return []
+                self._waiting = [row for row in self._waiting if not row.future.cancelled()]
+                if self._waiting:
+                    break
+                self._wake.wait()
+            kind = _sampling(self._waiting[0].request)
+            rows = [row for row in self._waiting if _sampling(row.request) == kind][: self._capacity]
+            self._waiting = [row for row in self._waiting if row not in rows]
+            return rows
+
+    def _answer(self, rows: Sequence[Row]) -> None:
+        """Answer these rows; after a failure answer them in halves, so that only the guilty one fails."""
+        out_of_memory, failure = self._generate(rows)
+        rows = [row for row in rows if not row.ended]
+        if self._closing.is_set():
+            for row in rows:
+                row.fail(BackendError("the engine was closed before it answered"))
+            return
+        if out_of_memory:
+            torch.cuda.empty_cache()
+        if not rows:
+            return
+        if len(rows) == 1:
+            remedy = (
+                "; lower max_pixels or max_tokens, or choose a smaller model or fp8" if out_of_memory else ""
+            )
+            rows[0].fail(RequestFailed(f"{failure}{remedy}"))
+            return
+        half = len(rows) // 2
+        if out_of_memory:
+            self._capacity = max(half, 1)
+            _log.warning("out of memory with %d requests at once; from now on %d", len(rows), self._capacity)
+        self._answer(rows[:half])
+        self._answer(rows[half:])
+
+    def _generate(self, rows: Sequence[Row]) -> tuple[bool, str]:
+        """Whether memory ran out, and what went wrong; only words leave here, so that no traceback holds tensors."""
+        for row in rows:
+            row.begin()
+        requests = [row.request for row in rows]
+        try:
+            inputs = self.encode(requests).to(self._device)
+            watch = Watch(rows, self._stop, self._closing)
+            first, length = requests[0], inputs["input_ids"].shape[1]
+            processors = [watch.before_choice]
+            if first.presence_penalty:
+                processors.append(PresencePenalty(first.presence_penalty, length))
+            sampled = first.temperature > 0
+            with torch.inference_mode():
+                self._network.generate(
+                    **inputs,
+                    generation_config=GenerationConfig(
+                        max_new_tokens=max(request.max_tokens for request in requests),
+                        do_sample=sampled,
+                        temperature=first.temperature if sampled else 1.0,
+                        top_p=first.top_p if sampled else 1.0,
+                        top_k=first.top_k if sampled else 0,
+                        eos_token_id=list(self._stop),
+                        pad_token_id=self._pad,
+                    ),
+                    logits_processor=LogitsProcessorList(processors),
+                    stopping_criteria=StoppingCriteriaList([watch]),
+                )
+        except torch.OutOfMemoryError as error:
+            return True, str(error)
+        except Exception as error:  # whatever the model or a request of this batch broke, the engine lives on
+            return False, f"{type(error).__name__}: {error}"
+        return False, "the model stopped without ending the answer"
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(
+            self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def _fault(self, request: Request) -> str:
+        """Why the model cannot take a request, with the remedy; "" when it can."""
+        for image in request.images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                return f"an image must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}"
+            height, width = image.shape[:2]
+            if height % self._side or width % self._side or not height or not width:
+                return (
+                    f"an image is {width} x {height}, but its sides must be multiples of {self._side}; "
+                    "lay it out with qwenvl_ros.grounding.place first"
+                )
+        for token in self._reserved:
+            if token in request.text:
+                return f"the text holds {token!r}, which the model reserves for itself; take it out"
+        if request.max_tokens < 1:
+            return f"max_tokens = {request.max_tokens} must be at least 1"
+        return ""
+
+
+def _content(request: Request) -> list[dict[str, str]]:
+    images = [{"type": "image"} for _ in request.images]
+    text = [{"type": "text", "text": request.text}]
+    return text + images if request.text_first else images + text
+
+
+def _sampling(request: Request) -> Hashable:
+    """Requests that agree in this can share a batch."""
+    return (request.temperature, request.top_p, request.top_k, request.presence_penalty)
+
+
+def _ends(config: Any, tokenizer: Any) -> tuple[frozenset[int], int]:
+    """(stop tokens, padding token) of a checkpoint."""
+    stop = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+    stops = frozenset([stop] if isinstance(stop, int) else stop)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops)
+    return stops, pad

@@ -1,0 +1,311 @@
+"""Model names and what is known of each: checkpoint, memory, pixels, prompt order, sampling.
+
+The table is config/zoo.yaml. A Hugging Face hub id ("org/name") or a folder with a checkpoint is as good as a
+name from the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qwenvl_ros.grounding import PixelRules
+from qwenvl_ros.settings import SettingError, setting, validate
+
+VARIANTS = ("instruct", "thinking")
+PRECISIONS = ("bf16", "fp8")
+
+
+class ZooError(ValueError):
+    """No such model, or the table is wrong; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model."""
+
+    model: str = setting("tiny", "Zoo name, hub id (org/name) or folder with a checkpoint.", read_only=True)
+    variant: str = setting(
+        "instruct", "Instruct is better and cheaper at finding objects.", choices=VARIANTS, read_only=True
+    )
+    precision: str = setting(
+        "bf16", "fp8 takes the checkpoint that was published in FP8.", choices=PRECISIONS, read_only=True
+    )
+    max_pixels: int = setting(
+        0,
+        "Most pixels of an image for the model; fewer is faster and less exact. 0 is the model's own limit.",
+        unit="pixels",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn; temperature 0 is greedy, top_k 0 has no limit."""
+
+    max_tokens: int = setting(512, "Longest answer.", unit="tokens", minimum=1)
+    temperature: float = setting(0.0, "0 is greedy.", minimum=0.0, maximum=2.0)
+    top_p: float = setting(1.0, "Share of probability kept.", minimum=0.0, maximum=1.0)
+    top_k: int = setting(0, "Tokens kept; 0 = all.", minimum=0)
+    presence_penalty: float = setting(
+        0.0, "Taken off tokens already in the answer.", minimum=-2.0, maximum=2.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint and how to use it.
+
+    name: as published in Scene.model. checkpoint: hub id or path of a folder. memory_gb: to load it and answer one
+    image; NaN when not known.
+    """
+
+    name: str
+    checkpoint: str
+    variant: str
+    precision: str
+    memory_gb: float
+    pixels: PixelRules
+    text_first: bool
+    grounding: Sampling
+    question: Sampling
+
+    def limited(self, max_pixels: int) -> Model:
+        """This model with at most max_pixels for an image; 0 changes nothing.
+
+        Raises:
+            SettingError: the model takes one size only, or max_pixels is less than 16 tokens.
+        """
+        least = 16 * self.pixels.multiple**2
+        if max_pixels == 0 or max_pixels >= self.pixels.max_pixels:
+            return self
+        if self.pixels.min_pixels == self.pixels.max_pixels:
+            raise SettingError(
+                f"max_pixels = {max_pixels}: {self.name} takes images of exactly {self.pixels.max_pixels} pixels; "
+                "set max_pixels to 0"
+            )
+        if max_pixels < least:
+            raise SettingError(
+                f"max_pixels = {max_pixels} pixels is below its minimum {least} for {self.name}"
+            )
+        low = min(self.pixels.min_pixels, max_pixels // 4)  # narrower limits hold no canvas for some shapes
+        return dataclasses.replace(
+            self, pixels=dataclasses.replace(self.pixels, min_pixels=low, max_pixels=max_pixels)
+        )
+
+
+def resolve(name: str, variant: str = "instruct", precision: str = "bf16") -> Model:
+    """The model of a zoo name, a folder with a checkpoint, or a hub id, in that order.
+
+    A folder or an id that is not in the table takes Qwen3-VL's rules; a folder whose processor takes one image size
+    only, as the tiny model's does, takes the rules of the entry of that size, so that a retrained copy just works.
+
+    Raises:
+        ZooError: nothing of that name, or not in this variant or precision; the message lists what there is.
+    """
+    if variant not in VARIANTS or precision not in PRECISIONS:
+        raise ZooError(
+            f"variant must be one of {', '.join(VARIANTS)} and precision one of {', '.join(PRECISIONS)}, "
+            f"not {variant!r} and {precision!r}"
+        )
+    table = _table()
+    if name in table.models:
+        return _of_entry(name, table.models[name], table, variant, precision)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _of_folder(folder, table, variant, precision)
+    organisation, slash, model = name.partition("/")
+    if slash and organisation.strip("._~") and model and "/" not in model:
+        return _of_id(name, table, variant, precision)
+    raise ZooError(
+        f"no model {name!r}: give one of {', '.join(table.models)}, a hub id like Qwen/Qwen3-VL-4B-Instruct, or an "
+        "existing folder with a checkpoint"
+    )
+
+
+def names() -> tuple[str, ...]:
+    """The names of the table, smallest model first."""
+    return tuple(_table().models)
+
+
+def memory_table() -> str:
+    """What fits where: one line a model, memory in GB by precision."""
+    lines = ["model      " + "".join(f"{precision:>9}" for precision in PRECISIONS)]
+    for name, entry in _table().models.items():
+        cells = (f"{entry.memory_gb[p]:g} GB" if p in entry.memory_gb else "-" for p in PRECISIONS)
+        lines.append(f"{name:<11}" + "".join(f"{cell:>9}" for cell in cells))
+    return "\n".join(lines)
+
+
+def share(relative: str) -> Path:
+    """A file or folder that ships with the package, in the source checkout or an installation.
+
+    Raises:
+        ZooError: it is not there.
+    """
+    package = Path(__file__).absolute().parent
+    places = [package.parent / relative]
+    places += [parent / "share" / "qwenvl_ros" / relative for parent in package.parents]
+    for place in places:
+        if place.exists():
+            return place
+    raise ZooError(
+        f"{relative} is missing: neither in {package.parent} nor in share/qwenvl_ros above it; reinstall"
+    )
+
+
+@dataclass(frozen=True)
+class Presets:
+    """Sampling for boxes and for free questions."""
+
+    grounding: Sampling
+    question: Sampling
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the table; either the checkpoint's hub id without variant and precision, or a folder."""
+
+    memory_gb: Mapping[str, float]
+    pixels: PixelRules
+    checkpoint: str = ""
+    folder: str = ""
+    variants: tuple[str, ...] = VARIANTS
+    text_first: bool = False
+    sampling: Presets | None = None  # None: the variant's
+
+    def published(self) -> list[tuple[str, str]]:
+        """(variant, precision) of each checkpoint there is."""
+        return [(variant, precision) for variant in self.variants for precision in self.memory_gb]
+
+    def hub_id(self, variant: str, precision: str) -> str:
+        return f"{self.checkpoint}-{variant.capitalize()}" + ("-FP8" if precision == "fp8" else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A zoo: models by name, and what holds for a checkpoint without an entry."""
+
+    models: Mapping[str, Entry]
+    pixels: PixelRules
+    sampling: Mapping[str, Presets]
+
+
+@functools.cache
+def _table() -> Table:
+    path = share("config/zoo.yaml")
+    return read(path.read_text(encoding="utf-8"), str(path))
+
+
+def read(text: str, source: str) -> Table:
+    """Read and check a zoo table in YAML.
+
+    Raises:
+        ZooError: not YAML, an unknown or missing key, or a value out of range; it names the source and the fault.
+    """
+    try:
+        raw = yaml.safe_load(text)
+        if unknown := set(raw) - {"pixels", "sampling", "models"}:
+            raise ValueError(f"unknown keys {sorted(unknown)}")
+        pixels = PixelRules(**raw["pixels"])
+        sampling = {variant: _presets(raw["sampling"][variant]) for variant in VARIANTS}
+        models = {name: _entry(name, fields, pixels) for name, fields in raw["models"].items()}
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ZooError(f"{source} is not a zoo table: {type(error).__name__}: {error}") from error
+    return Table(models, pixels, sampling)
+
+
+def _presets(raw: Mapping[str, Any]) -> Presets:
+    presets = Presets(**{task: Sampling(**values) for task, values in raw.items()})
+    validate(presets.grounding)
+    validate(presets.question)
+    return presets
+
+
+def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
+    fields = dict(fields)
+    fields["pixels"] = PixelRules(**fields["pixels"]) if "pixels" in fields else pixels
+    if "sampling" in fields:
+        fields["sampling"] = _presets(fields["sampling"])
+    entry = Entry(**fields)
+    if bool(entry.checkpoint) == bool(entry.folder):
+        raise ValueError(f"{name} must have either a checkpoint or a folder")
+    if not set(entry.variants) <= set(VARIANTS) or not set(entry.memory_gb) <= set(PRECISIONS):
+        raise ValueError(f"{name}: variants are {', '.join(VARIANTS)} and precisions {', '.join(PRECISIONS)}")
+    if not all(value > 0 for value in entry.memory_gb.values()):
+        raise ValueError(f"{name}: memory_gb must be positive")
+    return entry
+
+
+def _of_entry(name: str, entry: Entry, table: Table, variant: str, precision: str) -> Model:
+    if (variant, precision) not in entry.published():
+        there = ", ".join(f"{v} {p}" for v, p in entry.published())
+        raise ZooError(f"{name} has no {variant} in {precision}; it has {there}")
+    checkpoint = str(share(entry.folder)) if entry.folder else entry.hub_id(variant, precision)
+    presets = entry.sampling or table.sampling[variant]
+    return Model(
+        name=name if entry.folder else checkpoint,
+        checkpoint=checkpoint,
+        variant=variant,
+        precision=precision,
+        memory_gb=entry.memory_gb[precision],
+        pixels=entry.pixels,
+        text_first=entry.text_first,
+        grounding=presets.grounding,
+        question=presets.question,
+    )
+
+
+def _of_folder(folder: Path, table: Table, variant: str, precision: str) -> Model:
+    if not (folder / "config.json").is_file():
+        raise ZooError(f"{folder} is no checkpoint: it has no config.json")
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    kin = _kin(folder, table)
+    presets = (kin and kin.sampling) or table.sampling[variant]
+    return Model(
+        name=folder.resolve().name,
+        checkpoint=str(folder),
+        variant=variant,
+        precision=precision,
+        memory_gb=0.5 + 1.1e-9 * weights,
+        pixels=kin.pixels if kin else table.pixels,
+        text_first=kin is not None and kin.text_first,
+        grounding=presets.grounding,
+        question=presets.question,
+    )
+
+
+def _of_id(name: str, table: Table, variant: str, precision: str) -> Model:
+    for entry in table.models.values():
+        for known in entry.published():
+            if entry.checkpoint and name == entry.hub_id(*known):
+                return _of_entry(name, entry, table, *known)
+    variant = "thinking" if "thinking" in name.lower() else variant
+    precision = "fp8" if name.lower().endswith("fp8") else precision
+    presets = table.sampling[variant]
+    return Model(
+        name, name, variant, precision, math.nan, table.pixels, False, presets.grounding, presets.question
+    )
+
+
+def _kin(folder: Path, table: Table) -> Entry | None:
+    """The entry that, like this folder's image processor, takes images of one size only, and of the same."""
+    for file in ("processor_config.json", "preprocessor_config.json"):
+        try:
+            raw = json.loads((folder / file).read_text(encoding="utf-8"))
+            size = raw.get("image_processor", raw)["size"]
+            least, most = size["shortest_edge"], size["longest_edge"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        for entry in table.models.values():
+            if entry.pixels.min_pixels == least == most == entry.pixels.max_pixels:
+                return entry
+    return None
