@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 # Scripts written without spaces (Han, kana) are compared character by character.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W_぀-ヿ㐀-鿿]+")
@@ -40,7 +39,6 @@ def match(label: str, queries: Sequence[str]) -> str:
     return special[0] if len(special) == 1 else ""
 
 
-@lru_cache(maxsize=1024)
 def _words(text: str) -> tuple[str, ...]:
     words = tuple(_singular(word) for word in _WORD.findall(text.casefold()))
     return tuple(word for word in words if word not in _ARTICLES) or words

@@ -238,13 +238,16 @@ def _detections(
 ) -> tuple[tuple[Detection, ...], bool]:
     """The boxes that hold, and whether there were more than max_objects of them."""
     kept: list[Detection] = []
+    names: dict[str, str] = {}  # each label is cleaned once, however many boxes share a long one
     seen: dict[str, list[Box]] = {}
     for answer in answers:
         box = _box(answer.corners, placement, tally)
         if box is None:
             continue
-        label = plain(answer.label) or (queries[0] if len(queries) == 1 else FALLBACK_LABEL)
-        same = seen.setdefault(label.casefold(), [])
+        if answer.label not in names:
+            names[answer.label] = plain(answer.label) or (queries[0] if len(queries) == 1 else FALLBACK_LABEL)
+        label = names[answer.label]
+        same = seen.setdefault(label, [])
         if any(box.iou(other) >= SAME for other in same):
             tally.add("boxes said twice collapsed")
             continue
