@@ -22,25 +22,31 @@ _PHRASES = {
 
 
 def describe(scene: Scene) -> list[str]:
-    """What is known and true in a scene, a line each: what is hidden first, then how the objects stand.
+    """What is known and true in a scene, a line each: what is seen and hidden first, then how the objects stand.
 
-    Objects are called by their label, or by their id where several share a label. A relation that could not be
-    told is counted on the last line, never worded as if it were false.
+    Objects are called by their label, or by their id where several share a label.
     """
-    if scene.status is not Status.OK:
-        reason = f": {scene.status_message}" if scene.status_message else ""
-        return [f"{scene.status.name.lower().replace('_', ' ')}{reason}", *_facts(scene)]
-    return _facts(scene) or ["nothing there"]
+    facts = [*visibility(scene), *relations(scene)]
+    if scene.status is Status.OK:
+        return facts or ["nothing there"]
+    reason = f": {scene.status_message}" if scene.status_message else ""
+    return [f"{scene.status.name.lower().replace('_', ' ')}{reason}", *facts]
 
 
-def _facts(scene: Scene) -> list[str]:
+def visibility(scene: Scene) -> list[str]:
+    """How much of each object is seen, and what hides the rest of it."""
     names = _names(scene)
     occluders: dict[str, list[str]] = defaultdict(list)
     for relation in scene.relations:
         if relation.predicate == "occludes" and relation.truth is Truth.TRUE:
             occluders[relation.object_id].append(names[relation.subject_id])
-    lines = [_visibility(o, names[o.id], occluders[o.id]) for o in scene.objects]
-    lines += [
+    return [_visibility(o, names[o.id], occluders[o.id]) for o in scene.objects]
+
+
+def relations(scene: Scene) -> list[str]:
+    """How the objects stand to each other; what could not be told is counted on the last line, never worded as false."""
+    names = _names(scene)
+    lines = [
         _relation(r, names) for r in scene.relations if r.truth is Truth.TRUE and r.predicate != "occludes"
     ]
     unknown = Counter(r.predicate for r in scene.relations if r.truth is Truth.UNKNOWN)
@@ -56,7 +62,6 @@ def _names(scene: Scene) -> dict[str, str]:
 
 
 def _visibility(thing: SceneObject, name: str, occluders: list[str]) -> str:
-    """How much of the object is seen, and what hides the rest of it."""
     by = f"hidden by {' and '.join(occluders)}" if occluders else ""
     if isnan(thing.visible_fraction):
         return f"{name} partly {by}" if by else f"{name} is there"
