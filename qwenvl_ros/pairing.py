@@ -1,0 +1,110 @@
+"""A camera's images and depth images brought together by their stamps, without ever holding the camera up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from qwenvl_ros.settings import setting
+
+ImageT = TypeVar("ImageT")
+DepthT = TypeVar("DepthT")
+
+
+@dataclass(frozen=True)
+class PairingSettings:
+    """How images and depth images find each other."""
+
+    depth_tolerance: float = setting(
+        0.02, "Most difference of the stamps of an image and its depth.", unit="s", minimum=0.0, maximum=1.0
+    )
+    depth_patience: float = setting(
+        0.1, "An image waits this long for its depth, then goes without.", unit="s", minimum=0.0, maximum=2.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Generic[ImageT, DepthT]):
+    """An image with its depth, or without and why."""
+
+    image: ImageT
+    depth: DepthT | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[ImageT]):
+    stamp: int
+    since: float
+    image: ImageT
+
+
+class Pairing(Generic[ImageT, DepthT]):
+    """Images and depth images of one camera; stamps in nanoseconds, `now` in seconds of a steady clock.
+
+    Each call returns the pairs that are ready. An image goes on as soon as its depth is there; without depth when
+    it has waited too long, when depth moved past it, or at once when no depth came for `SILENCE` seconds.
+    """
+
+    CAPACITY = 8
+    SILENCE = 1.0
+    JUMP_BACK = 500_000_000
+
+    def __init__(self, settings: PairingSettings) -> None:
+        self.settings = settings
+        self._images: deque[_Waiting[ImageT]] = deque()
+        self._depths: deque[tuple[int, DepthT]] = deque(maxlen=self.CAPACITY)
+        self._depth_seen: float | None = None
+
+    def add_image(self, stamp: int, image: ImageT, now: float) -> list[Pair[ImageT, DepthT]]:
+        """An image arrived."""
+        self._images.append(_Waiting(stamp, now, image))
+        return self.due(now)
+
+    def add_depth(self, stamp: int, depth: DepthT, now: float) -> list[Pair[ImageT, DepthT]]:
+        """A depth image arrived."""
+        if self._depths and stamp < self._depths[-1][0] - self.JUMP_BACK:
+            self._depths.clear()
+        self._depths.append((stamp, depth))
+        self._depth_seen = now
+        return self.due(now)
+
+    def due(self, now: float) -> list[Pair[ImageT, DepthT]]:
+        """What is ready by now; call it often enough that patience means something."""
+        ready: list[Pair[ImageT, DepthT]] = []
+        held: deque[_Waiting[ImageT]] = deque()
+        for waiting in self._images:
+            pair = self._settle(waiting, now)
+            if pair is None:
+                held.append(waiting)
+            else:
+                ready.append(pair)
+        while len(held) > self.CAPACITY:
+            ready.append(Pair(held.popleft().image, None, "no depth: too many images wait for theirs"))
+        self._images = held
+        return ready
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._images.clear()
+        self._depths.clear()
+        self._depth_seen = None
+
+    def _settle(self, waiting: _Waiting[ImageT], now: float) -> Pair[ImageT, DepthT] | None:
+        if self._depths:
+            stamp, depth = min(self._depths, key=lambda each: abs(each[0] - waiting.stamp))
+            apart = (stamp - waiting.stamp) / 1e9
+            if abs(apart) <= self.settings.depth_tolerance:
+                return Pair(waiting.image, depth)
+            if self._depths[-1][0] > waiting.stamp:
+                reason = f"no depth: the nearest is {apart:+.3f} s off, depth_tolerance is "
+                return Pair(waiting.image, None, f"{reason}{self.settings.depth_tolerance} s")
+        if self._depth_seen is None:
+            return Pair(waiting.image, None, "no depth: none has arrived yet; check depth_topic and its QoS")
+        silent = now - self._depth_seen
+        if silent > self.SILENCE:
+            return Pair(waiting.image, None, f"no depth: the last one came {silent:.1f} s ago")
+        if now - waiting.since >= self.settings.depth_patience:
+            return Pair(waiting.image, None, f"no depth within {self.settings.depth_patience} s")
+        return None

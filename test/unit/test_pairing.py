@@ -1,0 +1,111 @@
+"""Images find their depth, and none is held up when there is none."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwenvl_ros.pairing import Pairing, PairingSettings
+
+MS = 1_000_000
+
+
+def pairing(**changes):
+    return Pairing(PairingSettings(**changes))
+
+
+def plain(pairs):
+    return [(pair.image, pair.depth) for pair in pairs]
+
+
+def test_depth_before_its_image():
+    each = pairing()
+    assert each.add_depth(100 * MS, "d", now=0.0) == []
+    assert plain(each.add_image(100 * MS, "i", now=0.01)) == [("i", "d")]
+
+
+def test_depth_after_its_image():
+    each = pairing()
+    each.add_depth(0, "old", now=0.0)
+    assert each.add_image(100 * MS, "i", now=0.1) == []
+    assert plain(each.add_depth(100 * MS, "d", now=0.12)) == [("i", "d")]
+    assert each.due(now=9.0) == []
+
+
+def test_the_nearest_depth_within_the_tolerance_is_taken():
+    each = pairing(depth_tolerance=0.02)
+    each.add_depth(85 * MS, "far", now=0.0)
+    each.add_depth(105 * MS, "near", now=0.0)
+    each.add_depth(118 * MS, "farther", now=0.0)
+    assert plain(each.add_image(100 * MS, "i", now=0.01)) == [("i", "near")]
+
+
+def test_the_tolerance_is_a_setting():
+    each = pairing(depth_tolerance=0.001)
+    each.add_depth(102 * MS, "d", now=0.0)
+    (pair,) = each.add_image(100 * MS, "i", now=0.0)
+    assert pair.depth is None
+    assert "+0.002 s off" in pair.reason and "depth_tolerance is 0.001" in pair.reason
+
+
+def test_an_image_goes_without_once_patience_is_over():
+    each = pairing(depth_patience=0.1)
+    each.add_depth(0, "old", now=0.0)
+    assert each.add_image(100 * MS, "i", now=0.1) == []
+    assert each.due(now=0.19) == []
+    (pair,) = each.due(now=0.21)
+    assert (pair.image, pair.depth) == ("i", None) and "within 0.1 s" in pair.reason
+
+
+def test_no_waiting_for_a_depth_that_never_came_or_died():
+    each = pairing()
+    (pair,) = each.add_image(0, "i", now=0.0)
+    assert pair.depth is None and "none has arrived yet" in pair.reason
+    each.add_depth(0, "d", now=0.0)
+    (pair,) = each.add_image(5000 * MS, "j", now=5.0)
+    assert pair.depth is None and "5.0 s ago" in pair.reason
+
+
+def test_depth_that_moved_past_an_image_lets_it_go():
+    each = pairing()
+    each.add_depth(0, "a", now=0.0)
+    assert each.add_image(50 * MS, "i", now=0.05) == []
+    (pair,) = each.add_depth(100 * MS, "b", now=0.1)
+    assert (pair.image, pair.depth) == ("i", None)
+
+
+def test_after_time_jumped_back_the_old_depth_is_gone():
+    each = pairing()
+    each.add_depth(60_000 * MS, "old", now=0.0)
+    each.add_depth(100 * MS, "new", now=0.1)
+    assert plain(each.add_image(100 * MS, "i", now=0.1)) == [("i", "new")]
+    assert each.add_image(140 * MS, "j", now=0.14) == []
+    assert plain(each.add_depth(140 * MS, "newer", now=0.15)) == [("j", "newer")]
+
+
+def test_clear_forgets():
+    each = pairing()
+    each.add_depth(0, "d", now=0.0)
+    each.add_image(100 * MS, "i", now=0.0)
+    each.clear()
+    assert each.due(now=9.0) == []
+    assert plain(each.add_image(0, "j", now=0.0)) == [("j", None)]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4000), st.integers(0, 100)), max_size=60))
+def test_every_image_comes_out_once_soon_and_with_fitting_depth(events):
+    each = pairing()
+    now, out, offered = 0.0, [], {}
+    for number, (is_image, stamp, wait) in enumerate(events):
+        now += wait / 1000
+        if is_image:
+            offered[number] = now
+            ready = each.add_image(stamp * MS, (number, stamp), now)
+        else:
+            ready = each.add_depth(stamp * MS, stamp, now)
+        for pair in ready:
+            assert pair.depth is None or abs(pair.depth - pair.image[1]) <= 20
+            assert (pair.depth is None) == bool(pair.reason)
+        out += [pair.image[0] for pair in ready]
+    out += [pair.image[0] for pair in each.due(now + 0.11)]
+    assert sorted(out) == sorted(offered)
