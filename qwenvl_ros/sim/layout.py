@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Thing:
 
     @property
     def label(self) -> str:
-        """"<colour> <shape>"."""
+        """ "<colour> <shape>"."""
         return f"{self.colour} {self.shape}"
 
     @property
@@ -76,6 +77,19 @@ class Camera:
         right /= np.linalg.norm(right)
         return Pose(np.stack([right, np.cross(forward, right), forward], -1), np.array(self.position, float))
 
+    def about_target(self, left: float, up: float, back: float) -> Camera:
+        """The camera moved about its target: degrees to its left and up, metres away."""
+        x, y, z = np.subtract(self.position, self.target).tolist()
+        away = np.hypot(np.hypot(x, y), z)
+        azimuth = np.arctan2(y, x) - np.radians(left)
+        elevation = np.clip(np.arcsin(z / away) + np.radians(up), np.radians(10), np.radians(80))
+        away += back
+        offset = away * np.array(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        )
+        x, y, z = (np.array(self.target) + offset).tolist()
+        return replace(self, position=(x, y, z))
+
     def intrinsics(self, width: int, height: int) -> Intrinsics:
         """Square pixels, the principal point in the middle."""
         focal = 0.5 * height / np.tan(np.radians(self.fov) / 2)
@@ -105,8 +119,25 @@ class Surface:
 
 
 @dataclass(frozen=True, slots=True)
+class Swing:
+    """A smooth back and forth that starts at rest: `by` at half a period, back at a whole one (seconds)."""
+
+    by: Vector
+    period: float
+
+    def at(self, t: float) -> Vector:
+        """Displacement at time t, in the units of `by`."""
+        share = 0.5 * (1.0 - float(np.cos(2.0 * np.pi * t / self.period)))
+        return (share * self.by[0], share * self.by[1], share * self.by[2])
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """Everything that decides the pictures and the truth of one moment."""
+    """Everything that decides the pictures and the truth of one moment.
+
+    swings: how things move over time, by index, metres. sweep: how every camera goes about its target, (degrees
+    to the left, degrees up, metres back), None where cameras stand still.
+    """
 
     seed: int
     things: tuple[Thing, ...]
@@ -115,3 +146,26 @@ class Layout:
     table: Surface
     floor: Colour
     wall: Colour
+    swings: Mapping[int, Swing] = field(default_factory=dict)
+    sweep: Swing | None = None
+
+    def at(self, t: float) -> Layout:
+        """The layout at time t, seconds; what lies on or in a moving thing rides along."""
+        things = list(self.things)
+        for root, swing in self.swings.items():
+            step = swing.at(t)
+            for index, thing in enumerate(self.things):
+                if self.base(index) == root:
+                    x, y, z = (p + d for p, d in zip(thing.position, step, strict=True))
+                    things[index] = replace(thing, position=(x, y, z))
+        cameras = self.cameras
+        if self.sweep is not None:
+            step = self.sweep.at(t)
+            cameras = tuple(camera.about_target(*step) for camera in cameras)
+        return replace(self, things=tuple(things), cameras=cameras)
+
+    def base(self, index: int) -> int:
+        """Index of the thing on the table that carries thing `index`, itself when it stands there."""
+        while self.things[index].support >= 0:
+            index = self.things[index].support
+        return index

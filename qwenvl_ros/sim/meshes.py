@@ -77,7 +77,9 @@ def lathe(profile: Floats) -> Mesh:
     return _join(*parts)
 
 
-def _arc(radius: tuple[float, float], centre: tuple[float, float], start: float, stop: float, n: int) -> Floats:
+def _arc(
+    radius: tuple[float, float], centre: tuple[float, float], start: float, stop: float, n: int
+) -> Floats:
     angle = np.radians(np.linspace(start, stop, n))
     return np.stack([centre[0] + radius[0] * np.cos(angle), centre[1] + radius[1] * np.sin(angle)], -1)
 
@@ -93,7 +95,9 @@ def profile(shape: str) -> Floats:
     if shape == "cylinder":
         return np.array([(0, 0), (0.48, 0), (0.5, 0.02), (0.5, 0.98), (0.48, 1), (0, 1)], float)
     if shape == "cone":
-        return np.array([(0, 0), (0.5, 0), (0.375, 0.25), (0.25, 0.5), (0.125, 0.75), (0.01, 0.99), (0, 1)], float)
+        return np.array(
+            [(0, 0), (0.5, 0), (0.375, 0.25), (0.25, 0.5), (0.125, 0.75), (0.01, 0.99), (0, 1)], float
+        )
     if shape == "mug":
         r = MUG_BODY
         return np.array(
@@ -143,8 +147,12 @@ def _handle() -> Mesh:
     arm, thick = (0.165, 0.29), 0.045
     centre = MUG_BODY - 0.02  # the ends stay within the wall
     out = np.stack([np.cos(along), np.zeros_like(along), np.sin(along)], -1)
-    spine = np.stack([centre + arm[0] * np.cos(along), np.zeros_like(along), 0.52 + arm[1] * np.sin(along)], -1)
-    normals = np.cos(around)[None, :, None] * out[:, None] + np.sin(around)[None, :, None] * np.array([0.0, 1.0, 0.0])
+    spine = np.stack(
+        [centre + arm[0] * np.cos(along), np.zeros_like(along), 0.52 + arm[1] * np.sin(along)], -1
+    )
+    normals = np.cos(around)[None, :, None] * out[:, None] + np.sin(around)[None, :, None] * np.array(
+        [0.0, 1.0, 0.0]
+    )
     return _strips(spine[:, None] + thick * normals, normals, closed=True)
 
 

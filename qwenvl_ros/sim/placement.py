@@ -87,7 +87,9 @@ def stack(rng: np.random.Generator, thing: Thing, things: Sequence[Thing]) -> Th
     index = int(rng.choice(supports))
     below = things[index]
     reach = 0.5 * below.size[0] * (0.47 if below.shape == "bowl" else 1.0)
-    stable = {"sphere": 0.35, "mug": 0.45, "cube": 0.6}.get(thing.shape, 0.5) * (1.0 if not thing.lying else 1.6)
+    stable = {"sphere": 0.35, "mug": 0.45, "cube": 0.6}.get(thing.shape, 0.5) * (
+        1.0 if not thing.lying else 1.6
+    )
     shrink = max(0.7, min(1.0, reach / (thing.size[0] * stable)))
     thing = replace(thing, size=(thing.size[0] * shrink, thing.size[1] * shrink, thing.size[2] * shrink))
     slack = reach - thing.size[0] * stable
@@ -105,7 +107,9 @@ def contain(rng: np.random.Generator, thing: Thing, things: Sequence[Thing]) -> 
     """The thing made small enough to lie in an empty bowl, at most a fifth of it above the rim, or None."""
     taken = {t.support for t in things}
     bowls = [
-        i for i, t in enumerate(things) if t.shape == "bowl" and not t.upside_down and i not in taken and t.support < 0
+        i
+        for i, t in enumerate(things)
+        if t.shape == "bowl" and not t.upside_down and i not in taken and t.support < 0
     ]
     if not bowls or thing.shape not in ("cube", "sphere", "cylinder", "cone"):
         return None

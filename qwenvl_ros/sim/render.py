@@ -22,6 +22,7 @@ from qwenvl_ros.types import Depth, Image, Vector
 
 NEAR, FAR = 0.05, 8.0  # metres; nothing nearer or farther is drawn
 _ROOM, _TABLE_DEEP, _FLOOR = 3.0, 0.03, -0.75
+_ROOM_ID = 200  # above any thing's index
 _FILL = 0.18  # light that goes with the camera, so that shaded sides keep their colour
 
 
@@ -38,6 +39,7 @@ class Renderer:
         self._textures = {name: model.texture(name).id for name in TEXTURES}
         self._scene = mj.MjvScene(model, maxgeom=64)
         self._gpu = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_100)
+        self._gpu.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._gpu)
         self._viewport = mj.MjrRect(0, 0, width, height)
 
@@ -68,7 +70,7 @@ class Renderer:
         self._draw(ids=True)
         raw = np.empty((self.height, self.width), np.float32)
         self._mj.mjr_readPixels(None, raw, self._viewport, self._gpu)
-        # MuJoCo draws with reversed z: 1 at the near plane, 0 at the far one.
+        # 1 at the near plane, 0 at the far one and where nothing was drawn.
         metres = NEAR * FAR / (NEAR + raw[::-1].astype(np.float64) * (FAR - NEAR))
         metres[raw[::-1] <= 0.0] = np.nan
         return metres.astype(np.float32)
@@ -140,10 +142,14 @@ class Renderer:
         geom = self._scene.geoms[self._scene.ngeom]
         self._scene.ngeom += 1
         self._mj.mjv_initGeom(
-            geom, kind, np.array(size, float), np.array(position, float), np.ravel(matrix).astype(float),
+            geom,
+            kind,
+            np.array(size, float),
+            np.array(position, float),
+            np.ravel(matrix).astype(float),
             np.array([*rgb, 1.0], np.float32),
         )
-        geom.segid = -1
+        geom.segid = _ROOM_ID  # one below zero would leave the geom out of the depth picture
         return geom
 
     def _add_thing(self, thing: Thing, index: int) -> None:
@@ -165,7 +171,9 @@ class Renderer:
         top.texid = self._textures[table.texture]
         top.texuniform, top.texrepeat = 1, [table.repeat, table.repeat]
         top.specular, top.shininess = 0.1, 0.2
-        parts: list[tuple[Vector, Vector, Colour]] = [((_ROOM, _ROOM, 0.05), (0, 0, _FLOOR - 0.05), layout.floor)]
+        parts: list[tuple[Vector, Vector, Colour]] = [
+            ((_ROOM, _ROOM, 0.05), (0, 0, _FLOOR - 0.05), layout.floor)
+        ]
         for sign in (-1, 1):
             parts.append(((0.05, _ROOM, 2), (sign * _ROOM, 0, _FLOOR + 2), layout.wall))
             parts.append(((_ROOM, 0.05, 2), (0, sign * _ROOM, _FLOOR + 2), layout.wall))
@@ -183,7 +191,9 @@ def _compile(mj: Any, width: int, height: int) -> Any:
     spec.stat.extent = 1.0
     spec.stat.center = [0, 0, 0]
     for name, make in TEXTURES.items():
-        texture = spec.add_texture(name=name, type=mj.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE, nchannel=3)
+        texture = spec.add_texture(
+            name=name, type=mj.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE, nchannel=3
+        )
         texture.data = make().tobytes()
     material = spec.add_material(name="table")
     material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "plain"

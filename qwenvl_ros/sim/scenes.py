@@ -64,7 +64,9 @@ def _labels(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
 
 
 def _shade(rng: np.random.Generator, colour: str) -> Colour:
-    r, g, b = np.clip(np.array(SHADES[colour]) * rng.uniform(0.85, 1.08) + rng.uniform(-0.025, 0.025, 3), 0, 1)
+    r, g, b = np.clip(
+        np.array(SHADES[colour]) * rng.uniform(0.85, 1.08) + rng.uniform(-0.025, 0.025, 3), 0, 1
+    )
     return (float(r), float(g), float(b))
 
 
@@ -103,7 +105,11 @@ def _surroundings(rng: np.random.Generator) -> tuple[Light, Surface, Colour, Col
     angle, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 0.95)
     power, warmth = rng.uniform(0.40, 0.66), rng.uniform(-0.05, 0.05)
     light = Light(
-        direction=(float(np.cos(angle) * np.sin(tilt)), float(np.sin(angle) * np.sin(tilt)), float(-np.cos(tilt))),
+        direction=(
+            float(np.cos(angle) * np.sin(tilt)),
+            float(np.sin(angle) * np.sin(tilt)),
+            float(-np.cos(tilt)),
+        ),
         diffuse=(float(power * (1 + warmth)), float(power), float(power * (1 - warmth))),
         ambient=float(rng.uniform(0.26, 0.42)),
         shadows=bool(rng.random() < 0.7),

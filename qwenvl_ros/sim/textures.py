@@ -58,7 +58,9 @@ TEXTURES: dict[str, Callable[[], Texture]] = {
     "plain": lambda: np.full((SIDE, SIDE, 3), 255, np.uint8),
     "wood": _wood,
     "planks": _planks,
-    "noise": lambda: _colour(0.5 * _noise(4, (80, 80)) + 0.5 * _noise(7, (12, 12)), (0.6, 0.6, 0.6), (1, 1, 1)),
+    "noise": lambda: _colour(
+        0.5 * _noise(4, (80, 80)) + 0.5 * _noise(7, (12, 12)), (0.6, 0.6, 0.6), (1, 1, 1)
+    ),
     "checker": _checker,
     "marble": _marble,
     "weave": _weave,

@@ -1,7 +1,8 @@
-"""What is really to be seen in a layout: labels, boxes, occlusion, and (unless left out) 3D and relations."""
+"""What is really to be seen in a layout: labels, boxes, occlusion, places. Relations: see oracle.py."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from qwenvl_ros.sim.layout import Camera, Layout
 from qwenvl_ros.sim.render import Renderer
-from qwenvl_ros.types import Box, Intrinsics, Pose, Vector
+from qwenvl_ros.types import Box, Depth, Intrinsics, Pose, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class TrueObject:
     box: of its visible pixels, None when none is visible; amodal_box: of the pixels it would cover alone,
     clipped to the image, None when it lies outside. Boxes are continuous: the maximum is the last pixel + 1.
     visible_fraction: visible_pixels over amodal pixels, 0 when there are none.
-    occluder: index of the thing that hides most of it, -1 for none. truncated: it reaches the image border.
+    occluder: index of the thing that hides most of it, -1 for none. hidden: share of its amodal pixels in which
+    each other thing is seen instead, {index: (0, 1]}. truncated: it reaches the image border.
     position, size: centre and axis-aligned extent of the whole thing in the world, metres.
     """
 
@@ -32,9 +34,15 @@ class TrueObject:
     visible_pixels: int
     visible_fraction: float
     occluder: int
+    hidden: Mapping[int, float]
     truncated: bool
     position: Vector
     size: Vector
+
+    @property
+    def id(self) -> str:
+        """ "<colour>_<shape>_<index>", unique in the scene."""
+        return f"{self.label.replace(' ', '_')}_{self.index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,7 @@ def truth(layout: Layout, renderer: Renderer, camera: int = 0) -> Truth:
                 visible_pixels=pixels,
                 visible_fraction=pixels / whole if whole else 0.0,
                 occluder=int(counts.argmax()) if counts.any() else -1,
+                hidden={other: counts[other] / whole for other in np.flatnonzero(counts).tolist()},
                 truncated=bool(alone[0].any() or alone[-1].any() or alone[:, 0].any() or alone[:, -1].any()),
                 position=_vector(0.5 * (low + high)),
                 size=_vector(high - low),
@@ -113,3 +122,18 @@ def _outlines_meet(outlines: list[NDArray[np.float64]]) -> NDArray[np.bool_]:
 def _vector(values: NDArray[np.float64]) -> Vector:
     x, y, z = values.tolist()
     return (x, y, z)
+
+
+def surface(found: Truth, depth: Depth, index: int) -> tuple[Vector, Vector] | None:
+    """Centre and axis-aligned extent of the VISIBLE surface of a thing in the world, metres; None when unseen.
+
+    depth: (H, W) float32 of the same picture, metres along the optical axis.
+    """
+    rows, columns = np.nonzero((found.segmentation == index) & np.isfinite(depth))
+    if not len(rows):
+        return None
+    lens, away = found.intrinsics, depth[rows, columns].astype(np.float64)
+    x, y = (columns + 0.5 - lens.cx) / lens.fx * away, (rows + 0.5 - lens.cy) / lens.fy * away
+    points = np.stack([x, y, away], -1) @ found.pose.rotation.T + found.pose.translation
+    low, high = points.min(0), points.max(0)
+    return _vector(0.5 * (low + high)), _vector(high - low)
