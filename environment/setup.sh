@@ -7,6 +7,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { echo "==> $*"; }
+# On a terminal pip and apt-get show their own progress; a log has the steps alone.
+if [ -t 1 ]; then
+  details=/dev/stdout pip_quiet=
+else
+  details=/dev/null pip_quiet=-qq
+fi
 fail() {
   echo "setup: $1" >&2
   echo "       $2" >&2
@@ -43,15 +49,15 @@ system() {
   if ! command -v apt-get > /dev/null; then
     fail "$reason" "install what Debian calls: $*"
   elif [ "$(id -u)" = 0 ]; then
-    say "$reason: $line"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive $line || fail "apt-get failed" "see above; then run make again"
+    sudo=
   elif sudo -n true 2> /dev/null; then
-    say "$reason: sudo $line"
-    sudo -n apt-get update -qq && sudo -n DEBIAN_FRONTEND=noninteractive $line ||
-      fail "apt-get failed" "see above; then run make again"
+    sudo="sudo -n"
   else
     fail "$reason, and apt-get needs a password here" "run: sudo apt-get update && sudo $line"
   fi
+  say "$reason: $line"
+  { $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive $line; } > "$details" ||
+    fail "apt-get failed" "see above; then run make again"
 }
 
 if [ -n "$ros" ]; then
@@ -109,12 +115,11 @@ export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
 pip() {
   .venv/bin/python -m pip --disable-pip-version-check "$@"
 }
-quiet=$([ -t 1 ] || echo --quiet)
 install() {
   local what=$1
   shift
   say "$what"
-  pip install $quiet "$@" ||
+  pip install $pip_quiet "$@" ||
     fail "pip could not install it" "see above (the network? HTTPS_PROXY?); run make again: it goes on from here"
 }
 
@@ -129,7 +134,7 @@ torch=$(sed -n 's/^torch==//p' requirements/torch.txt)
 if ! .venv/bin/python -c "import torch" 2> /dev/null; then
   if nvidia-smi -L > /dev/null 2>&1; then
     install "torch $torch for the GPU here (3 GB to download)" "torch==$torch"
-  elif say "torch $torch for the CPU (200 MB to download)" && ! pip install $quiet "torch==$torch+cpu" 2> /dev/null; then
+  elif say "torch $torch for the CPU (200 MB to download)" && ! pip install $pip_quiet "torch==$torch+cpu" 2> /dev/null; then
     install "  from PyTorch's own index" "torch==$torch" --index-url https://download.pytorch.org/whl/cpu
   fi
 fi
@@ -158,7 +163,7 @@ mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 32, 32).render()" >
 }
 say "Trying the renderer and transformers"
 if ! renders; then
-  system "MuJoCo finds no OpenGL that works without a display" libegl1 libegl-mesa0 libgl1-mesa-dri
+  system "MuJoCo finds no OpenGL that works without a display" libegl1 libopengl0 libgl1-mesa-dri
   renders || fail "MuJoCo cannot render: $(tail -1 .venv/render.log)" "try MUJOCO_GL=osmesa with libosmesa6 installed"
 fi
 .venv/bin/python -c "from transformers import AutoProcessor, Qwen3VLForConditionalGeneration" ||
