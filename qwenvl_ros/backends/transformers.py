@@ -181,18 +181,22 @@ class TransformersBackend:
             processors = [watch.before_choice]
             if first.presence_penalty:
                 processors.append(PresencePenalty(first.presence_penalty, length))
-            sampled = first.temperature > 0
+            drawn: dict[str, Any] = {"do_sample": False}
+            if first.temperature > 0:
+                drawn = {
+                    "do_sample": True,
+                    "temperature": first.temperature,
+                    "top_p": first.top_p,
+                    "top_k": first.top_k,
+                }
             with torch.inference_mode():
                 self._network.generate(
                     **inputs,
                     generation_config=GenerationConfig(
                         max_new_tokens=max(request.max_tokens for request in requests),
-                        do_sample=sampled,
-                        temperature=first.temperature if sampled else 1.0,
-                        top_p=first.top_p if sampled else 1.0,
-                        top_k=first.top_k if sampled else 0,
                         eos_token_id=list(self._stop),
                         pad_token_id=self._pad,
+                        **drawn,
                     ),
                     logits_processor=LogitsProcessorList(processors),
                     stopping_criteria=StoppingCriteriaList([watch]),
@@ -222,8 +226,14 @@ class TransformersBackend:
         for token in self._reserved:
             if token in request.text:
                 return f"the text holds {token!r}, which the model reserves for itself; take it out"
-        if request.max_tokens < 1:
-            return f"max_tokens = {request.max_tokens} must be at least 1"
+        if request.max_tokens < 1 or request.top_k < 0:
+            return (
+                f"max_tokens = {request.max_tokens} must be at least 1 and top_k = {request.top_k} at least 0"
+            )
+        if not (request.temperature >= 0 and 0 < request.top_p <= 1):
+            return (
+                f"temperature = {request.temperature} must be at least 0 and top_p = {request.top_p} in 0..1"
+            )
         return ""
 
 
