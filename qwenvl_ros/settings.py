@@ -41,6 +41,21 @@ def setting(
     )
 
 
+def fault(field: dataclasses.Field[Any], value: Any) -> str:
+    """Why the value is out of the field's range or choices, with what is allowed; "" = it is not."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    unit = field.metadata.get("unit")
+    shown = f"{field.name} = {value!r}" + (f" {unit}" if unit else "")
+    if low is not None and not value >= low:
+        return f"{shown} is below its minimum {low}"
+    if high is not None and not value <= high:
+        return f"{shown} is above its maximum {high}"
+    choices = field.metadata.get("choices") or ()
+    if choices and value not in choices and value != field.default:
+        return f"{shown} is not one of {', '.join(choices)}"
+    return ""
+
+
 def validate(settings: Any) -> None:
     """Check every field of a settings dataclass against its range and choices.
 
@@ -48,12 +63,6 @@ def validate(settings: Any) -> None:
         SettingError: the first field that is out of range, with what is allowed.
     """
     for field in dataclasses.fields(settings):
-        value, allowed = getattr(settings, field.name), field.metadata
-        low, high = allowed.get("minimum"), allowed.get("maximum")
-        if low is not None and not value >= low:
-            raise SettingError(f"{field.name} = {value} {allowed['unit']} is below its minimum {low}")
-        if high is not None and not value <= high:
-            raise SettingError(f"{field.name} = {value} {allowed['unit']} is above its maximum {high}")
-        choices = allowed.get("choices") or ()
-        if choices and value not in choices and value != field.default:
-            raise SettingError(f"{field.name} = {value!r} is not one of {', '.join(choices)}")
+        reason = fault(field, getattr(settings, field.name))
+        if reason:
+            raise SettingError(reason)

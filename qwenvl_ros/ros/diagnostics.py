@@ -125,7 +125,8 @@ def camera_report(
         message = f"{refused} messages refused, the last: {health.last_refusal}"
     elif dropped.get(Drop.AGE):
         level = Level.WARN
-        message = f"{dropped[Drop.AGE]} frames {Drop.AGE.value}; raise max_age, lower the load, or check the camera's clock"
+        message = f"{dropped[Drop.AGE]} frames {Drop.AGE.value}: "
+        message += "raise max_age, lower the load, or check the camera's clock"
     elif dropped.get(Drop.FUTURE):
         level, message = Level.WARN, f"{dropped[Drop.FUTURE]} frames {Drop.FUTURE.value}"
     elif health.without_stamp:
