@@ -17,8 +17,9 @@ class Confidence:
 
     def __init__(self, text: str, tokens: Sequence[Token]) -> None:
         self.known = bool(tokens) and "".join(token.text for token in tokens).startswith(text)
-        self._logprobs = [token.logprob for token in tokens] if self.known else []
-        self._ends = list(accumulate(len(token.text) for token in tokens)) if self.known else []
+        said = [token for token in tokens if token.text] if self.known else []
+        self._logprobs = [token.logprob for token in said]
+        self._ends = list(accumulate(len(token.text) for token in said))
 
     def score(self, spans: Sequence[Span]) -> float:
         """Geometric mean probability, [0, 1], of the tokens that share a character with text[start:end] of any span.

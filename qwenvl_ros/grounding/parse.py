@@ -7,33 +7,26 @@ canvas (Qwen3-VL cookbooks, 2d_grounding). Models stray from it; what is read an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 from qwenvl_ros.backends import Token
-from qwenvl_ros.grounding.confidence import Confidence, Span
+from qwenvl_ros.grounding.answers import Answer, Tally, answers_in, is_empty_list
+from qwenvl_ros.grounding.confidence import Confidence
 from qwenvl_ros.grounding.labels import match
 from qwenvl_ros.grounding.pixels import GRID, Corners, Placement
 from qwenvl_ros.grounding.prompt import plain
-from qwenvl_ros.grounding.scan import MAX_DEPTH, Group, Reading, Scalar, scan
+from qwenvl_ros.grounding.scan import MAX_DEPTH, Reading, scan
 from qwenvl_ros.types import Box, Detection, Status
 
 SLACK = 20.0  # grid units a corner may lie outside and still be clipped
 SAME = 0.9  # IoU from which two boxes of one label are one object said twice
 SLIVER = (
-    1e-4  # share of the image's side below which a box has no extent (float32 still tells its corners apart)
+    1e-4  # share of the image's side below which a box has no extent; float32 still tells its corners apart
 )
 FALLBACK_LABEL = "object"
 
-_BOX_KEY = re.compile(r"box|rect|coord|coörd|координат|рамк|坐标|座標|边界框|邊界框|バウンディング|좌표")
-_POINT_KEY = re.compile(r"point|点|點")
-_LABEL_KEYS = (
-    "label", "name", "class", "category", "object", "class_name", "object_name", "text_content", "description",
-    "type", "标签", "標籤", "名称", "名稱", "类别", "類別", "物体", "物體", "ラベル", "라벨", "метка", "etiqueta",
-    "étiquette", "nombre", "nom",
-)  # fmt: skip
-_FOUR_NUMBERS = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _NOTHING = re.compile(
     r"(?:none|null|nothing|nothing found|无|無|没有|沒有|なし|없음"
     r"|(?:there (?:is|are) )?(?:no|not any) (?:such |matching )?(?P<what>.{1,80}?)"
@@ -50,28 +43,6 @@ class Grounding:
     detections: tuple[Detection, ...]
     status: Status
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One box as it was written: corners on the grid, the label or "", and where both stand in the text."""
-
-    corners: Corners
-    label: str
-    spans: tuple[Span, ...]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts of what is told in the message, under the words that tell it."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
-
-    def notes(self) -> list[str]:
-        return [f"{what}: {count}" for what, count in self.counts.items()]
 
 
 def parse(
@@ -99,13 +70,13 @@ def parse(
     answer is not "nothing there" ([] or such words), and if numbers beyond the grid fit the image as pixels: which
     of its boxes are on the grid and which in pixels cannot be told, so none is believed. Else OK.
     """
-    tally = _Tally()
+    tally = Tally()
     start, end = _after_thinking(text)
     reading = scan(text, start, end)
-    answers = [answer for group in reading.groups for answer in _answers(group, tally)]
+    answers = [answer for group in reading.groups for answer in answers_in(group, tally)]
     if _in_pixels(answers, placement):
         reason = (
-            f"coordinates beyond {GRID:.0f} that fit the image: they look like pixels, so no box is believed"
+            "coordinates beyond the grid that fit the image, so they may all be pixels: no box is believed"
         )
         return Grounding((), Status.PARSE_FAILED, _message([reason], text))
 
@@ -131,110 +102,29 @@ def _after_thinking(text: str) -> tuple[int, int]:
     return start, len(text) if opening < 0 else opening
 
 
-def _answers(group: Group, tally: _Tally) -> Iterator[_Answer]:
-    """The boxes of one object, or of one bare list of four numbers."""
-    if not group.is_object:
-        bare = None if group.holds_object else _four(group)
-        if bare is not None:
-            yield _Answer(bare[0], "", bare[1])
-        return
-    items = list(zip([key.strip().casefold() for key in group.keys], group.values, strict=True))
-    label = _label(items)
-    boxes = [(key, value) for key, value in items if _BOX_KEY.search(key) and "3d" not in key]
-    boxes.sort(key=lambda item: item[0] != "bbox_2d")
-    for key, value in boxes:
-        read = _boxes(value)
-        if read:
-            spans = ((label.start, label.end),) if label else ()
-            for corners, places in read:
-                yield _Answer(corners, str(label.value) if label else "", places + spans)
-            if sum(other == key for other, _ in boxes) > 1:
-                tally.add("objects run into one another: only the first is kept")
-            return
-    if any(_POINT_KEY.search(key) for key, _ in items):
-        tally.add("points without a box left out")
-    elif any(not _blank_list(value) for _, value in boxes) or (label and (boxes or not group.holds_object)):
-        tally.add("objects without a readable box dropped")
+def _in_pixels(answers: Sequence[Answer], placement: Placement) -> bool:
+    """Whether numbers run beyond the grid but fit the image or its canvas, as pixels would, give or take a tenth.
 
-
-def _label(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
-    """The scalar under the best known label key, else the first text that is no box."""
-    named = dict(reversed(items))
-    for key in _LABEL_KEYS:
-        value = named.get(key)
-        if isinstance(value, Scalar) and value.value is not None and str(value.value).strip():
-            return value
-    for key, value in items:
-        text = isinstance(value, Scalar) and isinstance(value.value, str) and value.value.strip()
-        if isinstance(value, Scalar) and text and not _BOX_KEY.search(key) and not _POINT_KEY.search(key):
-            return value
-    return None
-
-
-def _boxes(value: Scalar | Group) -> list[tuple[Corners, tuple[Span, ...]]]:
-    """Every box in the value of a box key: "1,2,3,4", four numbers, two pairs, or a list of any of these."""
-    one = _four(value)
-    if one is not None:
-        return [one]
-    if isinstance(value, Scalar) or value.is_object:
-        return []
-    several = [_four(inner) for inner in value.values if isinstance(inner, Group)]
-    return (
-        [box for box in several if box is not None]
-        if len(several) == len(value.values) and all(several)
-        else []
-    )
-
-
-def _four(value: Scalar | Group) -> tuple[Corners, tuple[Span, ...]] | None:
-    """Four numbers and where they stand, or None."""
-    if isinstance(value, Scalar):
-        if not isinstance(value.value, str) or len(value.value) > 200:
-            return None
-        found = _FOUR_NUMBERS.findall(value.value)
-        return (_corners(found), ((value.start, value.end),)) if len(found) == 4 else None
-    if value.is_object:
-        return None
-    flat: list[Scalar | Group] = value.values
-    if len(flat) == 2 and all(isinstance(pair, Group) and len(pair.values) == 2 for pair in flat):
-        flat = [number for pair in flat if isinstance(pair, Group) for number in pair.values]
-    if len(flat) != 4:
-        return None
-    numbers: list[float] = []
-    spans: list[Span] = []
-    for scalar in flat:
-        if not isinstance(scalar, Scalar) or scalar.value is None:
-            return None
-        try:
-            numbers.append(float(scalar.value))
-        except ValueError:
-            return None
-        spans.append((scalar.start, scalar.end))
-    return _corners(numbers), tuple(spans)
-
-
-def _corners(numbers: Sequence[float | str]) -> Corners:
-    x0, y0, x1, y1 = (float(number) for number in numbers)
-    return x0, y0, x1, y1
-
-
-def _in_pixels(answers: Sequence[_Answer], placement: Placement) -> bool:
-    """Whether numbers run beyond the grid but fit the image or its canvas, as pixels would."""
+    Pixels of an image smaller than the grid cannot be told from it.
+    """
     finite = [answer.corners for answer in answers if all(map(isfinite, answer.corners))]
     if not any(max(corners) > GRID + SLACK for corners in finite):
         return False
     right = max(max(corners[0], corners[2]) for corners in finite)
     bottom = max(max(corners[1], corners[3]) for corners in finite)
-    return any(right <= width and bottom <= height for width, height in (placement.source, placement.canvas))
+    return any(
+        right <= 1.1 * width and bottom <= 1.1 * height
+        for width, height in (placement.source, placement.canvas)
+    )
 
 
 def _detections(
-    answers: Sequence[_Answer],
+    answers: Sequence[Answer],
     placement: Placement,
     queries: Sequence[str],
     confidence: Confidence,
     max_objects: int,
-    tally: _Tally,
+    tally: Tally,
 ) -> tuple[tuple[Detection, ...], bool]:
     """The boxes that hold, and whether there were more than max_objects of them."""
     kept: list[Detection] = []
@@ -258,7 +148,7 @@ def _detections(
     return tuple(kept), False
 
 
-def _box(corners: Corners, placement: Placement, tally: _Tally) -> Box | None:
+def _box(corners: Corners, placement: Placement, tally: Tally) -> Box | None:
     """The box in the source image, or None where it cannot be one."""
     if not all(map(isfinite, corners)):
         tally.add("boxes that are not finite dropped")
@@ -298,13 +188,14 @@ def _cut_by(reading: Reading, finished: bool, thinking: bool, limit: int | None)
     return reasons
 
 
-def _says_nothing(text: str, reading: Reading, tally: _Tally, queries: Sequence[str]) -> bool:
+def _says_nothing(text: str, reading: Reading, tally: Tally, queries: Sequence[str]) -> bool:
     """Whether an answer without boxes states that nothing is there: [], {"objects": []}, or the words for it."""
     if tally.counts:
         return False
     if reading.outer:
         return all(
-            any(map(_blank_list, group.values)) if group.is_object else group.blank for group in reading.outer
+            any(map(is_empty_list, group.values)) if group.is_object else group.blank
+            for group in reading.outer
         )
     words = plain(re.sub(r"```(?:\w*\s)?", " ", text)).casefold().strip(" .!\"'")
     said = _NOTHING.fullmatch(words)
@@ -312,10 +203,6 @@ def _says_nothing(text: str, reading: Reading, tally: _Tally, queries: Sequence[
         return False
     what = said.group("what")
     return what is None or match(what, _THINGS) != "" or (len(queries) == 1 and match(what, queries) != "")
-
-
-def _blank_list(value: Scalar | Group) -> bool:
-    return isinstance(value, Group) and not value.is_object and value.blank
 
 
 def _message(notes: Sequence[str], unread: str) -> str:

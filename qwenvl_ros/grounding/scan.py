@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from math import inf, nan
 
 MAX_DEPTH = 64  # no honest answer is nested deeper
 
@@ -17,23 +16,20 @@ MAX_DEPTH = 64  # no honest answer is nested deeper
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*(?:.*?\*/|.*))
     |(?P<string>(?<!\w)"[^"\\]*(?:\\.[^"\\]*)*(?P<end2>"|\\?\Z)|(?<!\w)'[^'\\]*(?:\\.[^'\\]*)*(?P<end1>'|\\?\Z))
-    |(?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)
+    |(?P<number>[-+]?\.?\d[\w.%+-]*)
     |(?P<word>[-+]?[^\W\d]\w*)
     |(?P<mark>[\[\]{}:,：，])
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _OPENING = re.compile(r"[\[{]")
-_WORDS: dict[str, float | None] = {
-    "null": None, "none": None, "nan": nan, "infinity": inf, "inf": inf, "-infinity": -inf, "-inf": -inf,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A string, number or null at text[start:end]; quotes are left out."""
+    """A string, number (as it was written) or null (None) at text[start:end]; quotes are left out."""
 
-    value: str | float | None
+    value: str | None
     start: int
     end: int
 
@@ -55,25 +51,33 @@ class Group:
     _last: Scalar | Group | None = None
 
     def take(self, value: Scalar | Group) -> None:
-        """A value has been read; of several between two commas the first counts."""
+        """A value has been read. Lists do without commas; of several values of one key the first counts."""
+        if not self.is_object:
+            self.keep()
         self._first = self._first or value
         self._last = value
 
     def colon(self) -> None:
         """What was read last is a key; anything before it is a value whose comma is missing."""
-        if not self.is_object or not isinstance(self._last, Scalar) or self._last.value is None:
-            return
-        key = str(self._last.value)
-        if self._first is not self._last:
-            self.comma()
-        self._key, self._first, self._last = key, None, None
+        if self.is_object and isinstance(self._last, Scalar) and self._last.value is not None:
+            key = self._last.value
+            if self._first is not self._last:
+                self.keep()
+            self._key, self._first, self._last = key, None, None
 
     def comma(self) -> None:
-        """Keep what was read since the last comma."""
-        if self._first is not None and (self._key is not None or not self.is_object):
+        """A value ends; where none was read since the last comma a list holds a null, so that no other moves up."""
+        if self._first is None and not self.is_object:
+            self.values.append(Scalar(None, 0, 0))
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep what was read as a value of the list, or of the key."""
+        if self._first is not None and not self.is_object:
             self.values.append(self._first)
-            if self._key is not None:
-                self.keys.append(self._key)
+        elif self._first is not None and self._key is not None:
+            self.values.append(self._first)
+            self.keys.append(self._key)
         self._key = self._first = self._last = None
 
 
@@ -136,7 +140,7 @@ def _close(is_object: bool, stack: list[Group], reading: Reading) -> None:
         return
     while stack:
         group = stack.pop()
-        group.comma()
+        group.keep()
         if group.is_object or not any(outer.is_object for outer in stack):
             reading.groups.append(group)
         if stack:
@@ -151,9 +155,9 @@ def _close(is_object: bool, stack: list[Group], reading: Reading) -> None:
 def _scalar(token: re.Match[str], kind: str | None) -> Scalar:
     whole, start, end = token.group(), token.start(), token.end()
     if kind == "number":
-        return Scalar(float(whole), start, end)
+        return Scalar(whole, start, end)
     if kind == "word":
-        return Scalar(_WORDS.get(whole.casefold(), whole), start, end)
+        return Scalar(None if whole.casefold() in ("null", "none") else whole, start, end)
     closed = bool(token.group("end2") or token.group("end1")) and not whole.endswith("\\")
     inner = whole[1:-1] if closed else whole[1:]
     return Scalar(_unescape(inner), start + 1, start + 1 + len(inner))

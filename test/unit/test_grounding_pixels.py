@@ -68,7 +68,11 @@ def test_to_model_is_the_inverse_of_to_source(width, height, rules, data):
     assert all(abs(b - c) <= 1e-12 * r for b, c, r in zip(back, box.corners, reach, strict=True))
 
 
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([TINY, PixelRules(min_pixels=4096, max_pixels=65536)]))
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.sampled_from([TINY, PixelRules(min_pixels=4096, max_pixels=65536)]),
+)
 def test_pixels_land_where_the_grid_says(width, height, rules):
     """A white block painted in the source is found on the canvas where to_model puts it."""
     image = np.zeros((height, width, 3), np.uint8)
@@ -83,12 +87,15 @@ def test_pixels_land_where_the_grid_says(width, height, rules):
     painted[top : top + placement.scaled[1], left : left + placement.scaled[0]] = True
     assert (canvas[~painted] == 128).all()
     centre = [
-        (placement.to_model(Box(x0, y0, x1, y1))[a] + placement.to_model(Box(x0, y0, x1, y1))[a + 2]) / 2000 for a in (0, 1)
+        (placement.to_model(Box(x0, y0, x1, y1))[a] + placement.to_model(Box(x0, y0, x1, y1))[a + 2]) / 2000
+        for a in (0, 1)
     ]
     column, row = int(centre[0] * placement.canvas[0]), int(centre[1] * placement.canvas[1])
     assert canvas[row, column, 0] > 128
     weights = np.where(painted, canvas[..., 0].astype(float), 0.0)
-    expected = [v / 1000 * placement.canvas[a % 2] for a, v in enumerate(placement.to_model(Box(x0, y0, x1, y1)))]
+    expected = [
+        v / 1000 * placement.canvas[a % 2] for a, v in enumerate(placement.to_model(Box(x0, y0, x1, y1)))
+    ]
     if weights.sum() / 255 >= 64:  # large enough for its centre of mass to be told apart from rounding
         mass_x = (weights.sum(0) * (np.arange(weights.shape[1]) + 0.5)).sum() / weights.sum()
         mass_y = (weights.sum(1) * (np.arange(weights.shape[0]) + 0.5)).sum() / weights.sum()
@@ -114,7 +121,9 @@ def test_extreme_sizes(size, scaled, canvas):
     assert placement.to_source(*whole) == pytest.approx((0, 0, *size))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (640, 480), (641, 480), (1920, 1080), (1, 9000), (9000, 1), (480, 640)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (640, 480), (641, 480), (1920, 1080), (1, 9000), (9000, 1), (480, 640)]
+)
 def test_the_tiny_model_always_gets_its_one_canvas(size):
     assert place(*size, TINY).canvas == (256, 192)
 
