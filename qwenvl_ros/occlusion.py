@@ -27,7 +27,11 @@ class Thresholds:
     """When a pixel counts as in front of an object."""
 
     nearer: float = setting(
-        0.05, "Least depth by which a hiding pixel is nearer than the object.", unit="m", minimum=0.0, maximum=1.0
+        0.05,
+        "Least depth by which a hiding pixel is nearer than the object.",
+        unit="m",
+        minimum=0.0,
+        maximum=1.0,
     )
     nearer_share: float = setting(
         0.02, "The same as a share of range; the larger of the two counts.", minimum=0.0, maximum=0.5
@@ -69,7 +73,10 @@ def classify(visible_fraction: float) -> Occlusion:
 def truncated(box: Box, width: int, height: int, margin: float = 1.0) -> bool:
     """Whether a box comes within `margin` pixels of the border of a width x height image."""
     return (
-        box.x_min <= margin or box.y_min <= margin or box.x_max >= width - margin or box.y_max >= height - margin
+        box.x_min <= margin
+        or box.y_min <= margin
+        or box.x_max >= width - margin
+        or box.y_max >= height - margin
     )
 
 
@@ -104,7 +111,12 @@ def estimate(
         window = depth[top:bottom, left:right]
         own = owner[top:bottom, left:right] == index
         with np.errstate(invalid="ignore"):
-            nearer = np.isfinite(window) & (window > 0) & (window < surface.depth - _margin(surface, limits)) & ~own
+            nearer = (
+                np.isfinite(window)
+                & (window > 0)
+                & (window < surface.depth - _margin(surface, limits))
+                & ~own
+            )
         visible, covered = int(own.sum()), int(nearer.sum())
         if not visible:
             continue

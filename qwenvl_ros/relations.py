@@ -61,7 +61,9 @@ class Thresholds:
         0.9, "inside without depth: UNKNOWN from this share of the inner box on.", minimum=0.0, maximum=1.0
     )
     near_gap: float = setting(0.3, "near: surface gap below this.", unit="m", minimum=0.0, maximum=100.0)
-    touching_gap: float = setting(0.02, "touching: surface gap below this.", unit="m", minimum=0.0, maximum=1.0)
+    touching_gap: float = setting(
+        0.02, "touching: surface gap below this.", unit="m", minimum=0.0, maximum=1.0
+    )
     occluding_share: float = setting(
         0.05, "occludes: least share of the farther object's extent that is hidden.", minimum=0.0, maximum=1.0
     )
@@ -116,7 +118,9 @@ def find(
     return found, list(PREDICATES)
 
 
-def _solid(objects: Sequence[SceneObject], metric: Flags, view: View, limits: Thresholds) -> dict[str, _Judged]:
+def _solid(
+    objects: Sequence[SceneObject], metric: Flags, view: View, limits: Thresholds
+) -> dict[str, _Judged]:
     """Predicates from extents, for all pairs; meaningless where an object has none."""
     axes = view.axes()
     nothing = (0.0, 0.0, 0.0)

@@ -25,7 +25,9 @@ class Drop(str, Enum):
     LATE = "out of order: older than the frame before it"
     RATE = "faster than rate_hz"
     AGE = "older than max_age"
-    FUTURE = "stamped more than max_age ahead of the clock: is use_sim_time on without a /clock, or a clock wrong?"
+    FUTURE = (
+        "stamped more than max_age ahead of the clock: is use_sim_time on without a /clock, or a clock wrong?"
+    )
     RESET = "waiting when time jumped back"
     CLEARED = "waiting when the slots were cleared"
 
@@ -38,7 +40,10 @@ class Limits:
         0.0, "Most frames of a camera sent to the model per second; 0 = no limit.", unit="Hz", minimum=0.0
     )
     max_age: float = setting(
-        1.0, "A frame older than this when its turn comes is not sent to the model; 0 = no limit.", unit="s", minimum=0.0
+        1.0,
+        "A frame older than this when its turn comes is not sent to the model; 0 = no limit.",
+        unit="s",
+        minimum=0.0,
     )
     jump_back: float = setting(
         0.5, "Stamps or the clock going back by more than this means a looped bag.", unit="s", minimum=0.0

@@ -1,0 +1,141 @@
+"""Cameras and rigid transforms: from pixels to metres and back.
+
+Frames follow REP-103. Pixels are continuous: the centre of the first pixel is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from qwenvl_ros.types import Frame, Intrinsics, Pose
+
+Floats = NDArray[np.float64]
+
+_FISHEYE = ("equidistant", "fisheye")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a reference frame is looked at: unit vectors and the camera's place in it, each (3,) float64.
+
+    With a pose (REP-103 body frame): right = -y, up = z, forward = x. In an optical frame: right = x, up = -y,
+    forward = z, and the viewpoint is the origin.
+    """
+
+    right: Floats
+    up: Floats
+    forward: Floats
+    viewpoint: Floats
+    frame_id: str
+
+    def axes(self) -> Floats:
+        """(3, 3): rows right, forward, up; `axes() @ p` renames the coordinates of a reference-frame point."""
+        return np.stack([self.right, self.forward, self.up])
+
+
+def view_of(frame: Frame) -> View:
+    """The view in which a frame's metric content is stated."""
+    x, y, z = np.eye(3)
+    if frame.pose is None:
+        return View(x, -y, z, np.zeros(3), frame.frame_id)
+    return View(-y, z, x, np.asarray(frame.pose.translation, dtype=np.float64), frame.reference_frame)
+
+
+def pose(translation: ArrayLike, quaternion: ArrayLike) -> Pose:
+    """A pose from a translation (3,), metres, and a quaternion (x, y, z, w), as tf2 gives them.
+
+    Raises:
+        ValueError: the quaternion is zero or something is not finite.
+    """
+    vector = np.asarray(translation, dtype=np.float64).reshape(3)
+    numbers = np.asarray(quaternion, dtype=np.float64).reshape(4)
+    if not (np.isfinite(vector).all() and np.isfinite(numbers).all()):
+        raise ValueError(f"transform is not finite: {vector}, {numbers}")
+    return Pose(Rotation.from_quat(numbers).as_matrix(), vector)
+
+
+def apply(transform: Pose | None, points: Floats) -> Floats:
+    """Points (..., 3) of the optical frame in the reference frame; unchanged without a transform."""
+    if transform is None:
+        return points
+    rotated: Floats = points @ transform.rotation.T + transform.translation
+    return rotated
+
+
+def inverse(transform: Pose) -> Pose:
+    """The transform back."""
+    return Pose(transform.rotation.T.copy(), -transform.rotation.T @ transform.translation)
+
+
+def scaled(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
+    """The same camera for an image of another size (exact in the continuous pixel convention)."""
+    x, y = width / intrinsics.width, height / intrinsics.height
+    return replace(
+        intrinsics,
+        width=width,
+        height=height,
+        fx=intrinsics.fx * x,
+        fy=intrinsics.fy * y,
+        cx=intrinsics.cx * x,
+        cy=intrinsics.cy * y,
+    )
+
+
+def project(intrinsics: Intrinsics, points: ArrayLike) -> Floats:
+    """Pixels (N, 2) of optical-frame points (N, 3), metres; NaN where a point is not in front of the camera."""
+    xyz = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    pixels = np.full((len(xyz), 2), np.nan)
+    front = np.isfinite(xyz).all(axis=1) & (xyz[:, 2] > 0)
+    if not front.any():
+        return pixels
+    seen, matrix, distortion = xyz[front], _matrix(intrinsics), _distortion(intrinsics)
+    if distortion is None:
+        flat = seen[:, :2] / seen[:, 2:]
+        pixels[front] = flat * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
+    elif intrinsics.distortion_model in _FISHEYE:
+        zero = np.zeros(3)
+        pixels[front] = cv2.fisheye.projectPoints(seen[None], zero, zero, matrix, distortion)[0].reshape(
+            -1, 2
+        )
+    else:
+        zero = np.zeros(3)
+        pixels[front] = cv2.projectPoints(seen[None], zero, zero, matrix, distortion)[0].reshape(-1, 2)
+    return pixels
+
+
+def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Floats:
+    """Optical-frame points (N, 3), metres, of pixels (N, 2) with depth (N,) along the optical axis.
+
+    A distorted pixel that no ray reaches, and a depth that is no return, give NaN.
+    """
+    uv = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+    z = np.asarray(depth, dtype=np.float64).reshape(-1)
+    matrix, distortion = _matrix(intrinsics), _distortion(intrinsics)
+    if distortion is None or not len(uv):
+        flat = (uv - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy)
+    elif intrinsics.distortion_model in _FISHEYE:
+        flat = cv2.fisheye.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
+    else:
+        flat = cv2.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
+    z = np.where(np.isfinite(z) & (z > 0), z, np.nan)
+    points: Floats = np.column_stack([flat * z[:, None], z])
+    return points
+
+
+def _matrix(intrinsics: Intrinsics) -> Floats:
+    return np.array(
+        [[intrinsics.fx, 0.0, intrinsics.cx], [0.0, intrinsics.fy, intrinsics.cy], [0.0, 0.0, 1.0]]
+    )
+
+
+def _distortion(intrinsics: Intrinsics) -> Floats | None:
+    """Coefficients for cv2, or None for an ideal lens."""
+    coefficients = np.asarray(intrinsics.distortion, dtype=np.float64)
+    if not coefficients.size or not coefficients.any():
+        return None
+    return coefficients[:4] if intrinsics.distortion_model in _FISHEYE else coefficients

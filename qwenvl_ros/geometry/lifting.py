@@ -1,0 +1,121 @@
+"""From boxes and depth to positions and extents in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from qwenvl_ros.geometry.camera import Floats, apply, deproject, scaled
+from qwenvl_ros.geometry.segment import FEWEST_PIXELS, Segments, segment
+from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
+
+Mask = NDArray[np.bool_]
+
+_TRIM = 0.5  # per cent of the points left out at either end of an extent: flying pixels
+_FOOT = 2.5  # an object that reaches down to this many tolerances over a plane stands on it
+_LEAST_NOISE = 0.001  # depth is never better than this share of range
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """The visible surface of one object, lifted from depth.
+
+    low, high: axis-aligned extent, metres, in the reference frame (optical frame without a pose).
+    sigma: standard deviation of the depth noise, metres. range: median distance from the camera, metres.
+    depth: median depth along the optical axis, metres.
+    mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
+    """
+
+    low: Vector
+    high: Vector
+    sigma: float
+    range: float
+    depth: float
+    corner: tuple[int, int]
+    mask: Mask
+
+    @property
+    def position(self) -> Vector:
+        """Centre of the visible surface's extent, metres, in the reference frame."""
+        a, b = self.low, self.high
+        return ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
+
+    @property
+    def size(self) -> Vector:
+        """Axis-aligned extent of the visible surface, metres, in the reference frame."""
+        a, b = self.low, self.high
+        return (b[0] - a[0], b[1] - a[1], b[2] - a[2])
+
+
+def lift(box: Box, frame: Frame) -> Lifted | None:
+    """The visible surface of the one object in a box; see `lift_all`."""
+    return lift_all([box], frame)[0]
+
+
+def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
+    """The visible surfaces of the objects in boxes (pixels of frame.image), one for each box.
+
+    All boxes of a frame belong in one call: a pixel counts for one object only. The depth image may be of
+    another size than the image, seen through the same lens. None where there is no depth, no intrinsics, or
+    fewer than FEWEST_PIXELS returns.
+    """
+    depth, intrinsics = frame.depth, frame.intrinsics
+    if depth is None or intrinsics is None or depth.ndim != 2 or 0 in depth.shape or not boxes:
+        return [None] * len(boxes)
+    height, width = depth.shape
+    camera = scaled(intrinsics, width, height)
+    x, y = width / frame.width, height / frame.height
+    inside = [Box(b.x_min * x, b.y_min * y, b.x_max * x, b.y_max * y) for b in boxes]
+    image = frame.image
+    if image.shape[:2] != depth.shape:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    found = segment(inside, depth, image, camera)
+    return [_lifted(index, found, camera, frame.pose) for index in range(len(boxes))]
+
+
+def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) -> Lifted | None:
+    rows, columns = np.nonzero(found.owner == index)
+    if len(rows) < FEWEST_PIXELS:
+        return None
+    depth = found.depth[rows, columns].astype(np.float64)
+    points = deproject(camera, np.column_stack([columns, rows]) + 0.5, depth)
+    fit = np.isfinite(points).all(axis=1)
+    rows, columns, depth, points = rows[fit], columns[fit], depth[fit], points[fit]
+    if len(rows) < FEWEST_PIXELS:
+        return None
+    low, high = np.percentile(
+        apply(pose, np.concatenate([points, _feet(points, found)])), (_TRIM, 100 - _TRIM), axis=0
+    )
+    top, left = int(rows.min()), int(columns.min())
+    mask = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), dtype=bool)
+    mask[rows - top, columns - left] = True
+    median = float(np.median(depth))
+    return Lifted(
+        low=_vector(low),
+        high=_vector(high),
+        sigma=max(found.noise, _LEAST_NOISE) * median,
+        range=float(np.median(np.linalg.norm(points, axis=1))),
+        depth=median,
+        corner=(top, left),
+        mask=mask,
+    )
+
+
+def _feet(points: Floats, found: Segments) -> Floats:
+    """Points on the plane an object stands on, under those of its points that are only just above it."""
+    for plane in found.planes:
+        height = points @ plane.normal + plane.offset
+        near = (height > 0) & (height < _FOOT * plane.tolerance)
+        if near.sum() >= 0.01 * len(points):
+            feet: Floats = points[near] - height[near, None] * plane.normal
+            return feet
+    return points[:0]
+
+
+def _vector(values: Floats) -> Vector:
+    x, y, z = values.tolist()
+    return (x, y, z)
