@@ -39,12 +39,6 @@ class ModelSettings:
     precision: str = setting(
         "bf16", "fp8 takes the checkpoint that was published in FP8.", choices=PRECISIONS, read_only=True
     )
-    max_pixels: int = setting(
-        0,
-        "Most pixels of an image for the model; fewer is faster and less exact. 0 is the model's own limit.",
-        unit="pixels",
-        minimum=0,
-    )
 
 
 @dataclass(frozen=True)
