@@ -114,7 +114,7 @@ def resolve(name: str, variant: str = "instruct", precision: str = "bf16") -> Mo
     if name in table.models:
         return _of_entry(name, table.models[name], table, variant, precision)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return _of_folder(folder, table, variant, precision)
     organisation, slash, model = name.partition("/")
     if slash and organisation.strip("._~") and model and "/" not in model:
@@ -225,11 +225,15 @@ def _presets(raw: Mapping[str, Any]) -> Presets:
 
 
 def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
-    fields = dict(fields)
-    fields["pixels"] = PixelRules(**fields["pixels"]) if "pixels" in fields else pixels
-    if "sampling" in fields:
-        fields["sampling"] = _presets(fields["sampling"])
-    entry = Entry(**fields)
+    try:
+        fields = {"pixels": pixels, **fields}
+        if isinstance(fields["pixels"], dict):
+            fields["pixels"] = PixelRules(**fields["pixels"])
+        if "sampling" in fields:
+            fields["sampling"] = _presets(fields["sampling"])
+        entry = Entry(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
     if bool(entry.checkpoint) == bool(entry.folder):
         raise ValueError(f"{name} must have either a checkpoint or a folder")
     if not set(entry.variants) <= set(VARIANTS) or not set(entry.memory_gb) <= set(PRECISIONS):
