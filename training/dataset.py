@@ -1,0 +1,156 @@
+"""Rendered scenes on disk, in chunks: pictures, cells and truth. Finished chunks are kept when it is run again."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from qwenvl_ros.sim.render import Renderer
+from qwenvl_ros.sim.scenes import sample
+from qwenvl_ros.sim.truth import truth
+from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES, label_of
+from qwenvl_ros.types import Box
+from training.targets import HEIGHT, WIDTH, cell_objects, owners
+
+CHUNK = 400
+FIRST_SEED = 1_000_000  # evaluation uses seeds below
+LEAST_FRACTION, LEAST_PIXELS = 0.2, 400  # visible share and pixels of 640x480 of an object worth asking for
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An object of a training scene; box in [0, 1] of the image."""
+
+    label: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Chunks of scenes, memory-mapped; index i is chunk i // CHUNK, scene i % CHUNK."""
+
+    images: list[NDArray[np.uint8]]
+    cells: list[NDArray[np.int8]]
+    owners: list[NDArray[np.float32]]
+    objects: list[NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.images))
+
+    def things(self, index: int, flip: bool) -> tuple[list[Asked], list[str]]:
+        """The objects to be asked for, and the labels of those too hidden or too small to ask for."""
+        asked, hidden = [], []
+        for shape, colour, x0, y0, x1, y1, fraction, pixels in self.objects[index // CHUNK][index % CHUNK]:
+            if shape == 0:
+                continue
+            label = label_of(COLOURS[int(colour) - 1], SHAPES[int(shape) - 1])
+            left, right = (1 - x1, 1 - x0) if flip else (x0, x1)
+            if fraction >= LEAST_FRACTION and pixels >= LEAST_PIXELS:
+                asked.append(Asked(label, Box(left, y0, right, y1)))
+            else:
+                hidden.append(label)
+        return asked, hidden
+
+    def vision_batch(
+        self, indices: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Augmented images (B, H, W, 3), shape and colour of cells (B, 48, 64), owners (B, 6, 8, OWNERS, 6)."""
+        images, shapes, colours, held = [], [], [], []
+        for index in indices:
+            image, flip, owner = self.picture(int(index), rng)
+            chunk, place = divmod(int(index), CHUNK)
+            cells, objects = self.cells[chunk][place].astype(int), self.objects[chunk][place]
+            cells = cells[:, ::-1] if flip else cells
+            images.append(image)
+            shapes.append(np.append(objects[:, 0], 0)[cells])
+            colours.append(np.append(objects[:, 1], 0)[cells])
+            held.append(owner)
+        return np.stack(images), np.stack(shapes).astype(int), np.stack(colours).astype(int), np.stack(held)
+
+    def picture(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], bool, NDArray[np.float32]]:
+        """An augmented image, whether it was mirrored, and its owners (6, 8, OWNERS, 6)."""
+        chunk, place = divmod(index, CHUNK)
+        image, owner = np.asarray(self.images[chunk][place]), np.array(self.owners[chunk][place])
+        flip = bool(rng.random() < 0.5)
+        if flip:
+            image, owner = image[:, ::-1], owner[:, ::-1].copy()
+            there = owner[..., 0] > 0
+            owner[..., 2], owner[..., 4] = there * (1 - owner[..., 4]), there * (1 - owner[..., 2])
+        return _jitter(image, rng), flip, owner
+
+
+def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Exposure, white balance, contrast and sensor noise, as lookup tables and one addition."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    gamma, gain = rng.uniform(0.8, 1.25), rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
+    table = np.clip(255 * levels[:, None] ** gamma * gain, 0, 255).astype(np.uint8)
+    out = cv2.LUT(np.ascontiguousarray(image), table[None])
+    if rng.random() < 0.5:
+        noise = np.empty(image.shape, np.int8)
+        cv2.setRNGSeed(int(rng.integers(2**31)))
+        cv2.randn(noise, 0, float(rng.uniform(1, 5)))
+        out = cv2.add(out, noise, dtype=cv2.CV_8U)
+    return out
+
+
+def _render_chunk(job: tuple[Path, int]) -> None:
+    path, chunk = job
+    images = np.zeros((CHUNK, HEIGHT, WIDTH, 3), np.uint8)
+    cells = np.full((CHUNK, HEIGHT // 4, WIDTH // 4), -1, np.int8)
+    held = np.zeros((CHUNK, HEIGHT // 32, WIDTH // 32, 2, 6), np.float32)
+    objects = np.zeros((CHUNK, 8, 8), np.float32)
+    with Renderer(640, 480) as renderer:
+        for place in range(CHUNK):
+            layout = sample(FIRST_SEED + chunk * CHUNK + place)
+            seen = truth(layout, renderer)
+            rgb, segmentation = renderer.rgb(layout), renderer.segmentation(layout)
+            images[place] = cv2.resize(rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+            for thing in seen.objects:
+                if thing.box is None:
+                    continue
+                objects[place, thing.index] = (
+                    SHAPES.index(thing.shape) + 1, COLOURS.index(thing.colour) + 1,
+                    thing.box.x_min / 640, thing.box.y_min / 480, thing.box.x_max / 640, thing.box.y_max / 480,
+                    thing.visible_fraction, thing.visible_pixels,
+                )  # fmt: skip
+            cells[place] = cell_objects(segmentation)
+            shape, colour, box = objects[place, :, 0], objects[place, :, 1], objects[place, :, 2:6]
+            held[place] = owners(cells[place].astype(np.int32), shape, colour, box)
+    for name, array in (("images", images), ("cells", cells), ("owners", held), ("objects", objects)):
+        np.save(path / f"{name}-{chunk:04}.npy", array)
+    (path / f"done-{chunk:04}").touch()
+
+
+def render(path: Path, scenes: int, processes: int) -> None:
+    """Render scenes (rounded up to whole chunks) into path; chunks that are there are kept."""
+    path.mkdir(parents=True, exist_ok=True)
+    missing = [(path, c) for c in range(-(-scenes // CHUNK)) if not (path / f"done-{c:04}").exists()]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for _ in tqdm(pool.imap_unordered(_render_chunk, missing), total=len(missing), desc="render", unit="chunk"):
+            pass
+
+
+def load(path: Path) -> Pool:
+    """Every chunk that is finished, in order.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    chunks = []
+    while (path / f"done-{len(chunks):04}").exists():
+        chunks.append(f"{len(chunks):04}")
+    if not chunks:
+        raise FileNotFoundError(f"no rendered scenes in {path}; run the render stage first")
+
+    def maps(name: str) -> list[NDArray]:
+        return [np.load(path / f"{name}-{c}.npy", mmap_mode="r") for c in chunks]
+
+    return Pool(maps("images"), maps("cells"), maps("owners"), maps("objects"))

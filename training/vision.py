@@ -1,0 +1,113 @@
+"""Stage 1: the vision tower alone, taught by throwaway heads what stands where.
+
+Two signals from the simulator's segmentation: the shape and colour of every 4x4 pixel cell (from the last
+patch states), and for every merged token the two objects that fill most of it, with their whole boxes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel, apply_rotary_pos_emb_vision
+from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
+
+from training.targets import GRID, HEIGHT, OWNERS, WIDTH
+
+CELLS = GRID[0] * GRID[1]
+
+
+def to_patches(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, H/16 * W/16, 768) in the processor's order: 2x2 blocks of 16x16 patches."""
+    batch, height, width, _ = images.shape
+    pixels = images.float().div(127.5).sub(1.0).permute(0, 3, 1, 2)
+    blocks = pixels.reshape(batch, 3, height // 32, 2, 16, width // 32, 2, 16)
+    return blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(batch, -1, 768)
+
+
+class DenseVision(nn.Module):
+    """The library's vision tower on its own weights for a batch of equal grids, without its loop over images."""
+
+    def __init__(self, visual: Qwen3VLVisionModel) -> None:
+        super().__init__()
+        self.visual = visual
+        grid = torch.tensor([[1, HEIGHT // 16, WIDTH // 16]])
+        indices, weights = get_vision_interpolation_indices_and_weights(
+            grid, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners, spatial_merge_size=2,
+        )  # fmt: skip
+        self.indices: Tensor
+        self.weights: Tensor
+        self.register_buffer("indices", indices, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+        cos, sin = visual.rotary_pos_emb(weights, get_vision_position_ids(grid, 2))
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """images (B, H, W, 3) uint8 -> last patch states (B, 192, C), merged (B, 48, D), deepstack [(B, 48, D)]."""
+        v = self.visual
+        kernel = v.patch_embed.proj.weight.sum(2).reshape(v.patch_embed.embed_dim, -1)
+        x = F.linear(to_patches(images), kernel, v.patch_embed.proj.bias)
+        x = x + (v.pos_embed(self.indices) * self.weights[:, :, None]).sum(1)
+        deep = []
+        for number, block in enumerate(v.blocks):
+            x = x + self._attend(block.attn, block.norm1(x))
+            x = x + block.mlp(block.norm2(x))
+            if number in v.deepstack_visual_indexes:
+                merger = v.deepstack_merger_list[v.deepstack_visual_indexes.index(number)]
+                deep.append(merger(x).view(len(images), CELLS, -1))
+        return x, v.merger(x).view(len(images), CELLS, -1), deep
+
+    def _attend(self, attention: nn.Module, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        qkv = attention.qkv(x).view(batch, length, 3, attention.num_heads, -1)
+        q, k, value = qkv.unbind(2)
+        q, k = apply_rotary_pos_emb_vision(q, k, self.cos, self.sin)
+        # Plain products: the fused kernel's backward pass is several times slower on a CPU.
+        scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * attention.scaling
+        out = scores.softmax(-1).to(value.dtype) @ value.transpose(1, 2)
+        return attention.proj(out.transpose(1, 2).reshape(batch, length, -1))
+
+
+class VisionHeads(nn.Module):
+    """Throwaway heads; forward gives the loss and the figures worth watching."""
+
+    def __init__(self, hidden: int, merged: int, deep: int, shapes: int, colours: int) -> None:
+        super().__init__()
+        self.shapes, self.colours = shapes + 1, colours + 1
+        self.norm = nn.LayerNorm(hidden)
+        self.cells = nn.Linear(hidden, 16 * (self.shapes + self.colours))
+        self.owners = nn.ModuleList(
+            nn.Linear(merged, OWNERS * (self.shapes + self.colours + 4)) for _ in range(1 + deep)
+        )
+
+    def forward(
+        self, states: Tensor, tokens: list[Tensor], cell_shape: Tensor, cell_colour: Tensor, owner: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """cell_*: (B, 192, 16) class, 0 = none. owner: (B, 48, OWNERS, 6) shape, colour, box in [0, 1]."""
+        cells = self.cells(self.norm(states)).float().view(*states.shape[:2], 16, -1)
+        shape_logits, colour_logits = cells.split([self.shapes, self.colours], -1)
+        loss = F.cross_entropy(shape_logits.flatten(0, 2), cell_shape.flatten())
+        loss = loss + F.cross_entropy(colour_logits.flatten(0, 2), cell_colour.flatten())
+        shape, colour, box = owner[..., 0].long(), owner[..., 1].long(), owner[..., 2:]
+        there = shape > 0
+        figures: dict[str, float] = {}
+        for level, (head, merged) in enumerate(zip(self.owners, tokens, strict=True)):
+            out = head(merged).float().view(*merged.shape[:2], OWNERS, -1)
+            s, c, b = out.split([self.shapes, self.colours, 4], -1)
+            weight = 1.0 if level == 0 else 0.3
+            loss = loss + weight * F.cross_entropy(s.flatten(0, 2), shape.flatten())
+            loss = loss + weight * F.cross_entropy(c.flatten(0, 2), colour.flatten())
+            off = (b - box).abs()[there]
+            loss = loss + weight * 5 * torch.where(off < 0.02, off * off / 0.04, off - 0.01).mean()
+            if level == 0:
+                main = there[:, :, 0]
+                figures = {
+                    "shape": (s[:, :, 0].argmax(-1) == shape[:, :, 0])[main].float().mean().item(),
+                    "colour": (c[:, :, 0].argmax(-1) == colour[:, :, 0])[main].float().mean().item(),
+                    "box": (b - box).abs()[:, :, 0][main].mean().item(),
+                }
+        return loss, figures
