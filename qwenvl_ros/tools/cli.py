@@ -1,7 +1,7 @@
 """`qwenvl VERB ...`: finds the verb's module, parses its arguments, turns known errors into one line.
 
 A verb is a module of this package with `add_arguments(parser)` and `run(args) -> int`; its docstring is its help.
-Only the module of the verb asked for is imported.
+Modules whose name begins with an underscore are what verbs share. Only the module of the verb asked for is imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _EXPECTED = (ToolError, BackendError, ZooError, SettingError, ImageRefused, NoOp
 
 def verbs() -> list[str]:
     """Names of the verbs there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(tools.__path__) if module.name != "cli")
+    names = (module.name for module in pkgutil.iter_modules(tools.__path__))
+    return sorted(name for name in names if name != "cli" and not name.startswith("_"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,151 @@
+"""A model examined on simulator scenes with exact truth, through the product's own path.
+
+Scene i has the seed S + i and is one 640x480 picture. It is asked KINDS, a fixed set of seeded queries (see
+sim/queries.py); each is a frame of its own that goes through pipeline.start and pipeline.finish, several in flight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from qwenvl_ros import pipeline
+from qwenvl_ros.backends import Backend
+from qwenvl_ros.evaluation.scoring import Case, Scores, Target, Verdict, judge, summarise
+from qwenvl_ros.evaluation.worth import Seen, worth_asking
+from qwenvl_ros.pipeline import Pending, PerceptionSettings
+from qwenvl_ros.sim.queries import Kind, Query, sample_queries
+from qwenvl_ros.sim.render import Renderer
+from qwenvl_ros.sim.scenes import sample
+from qwenvl_ros.sim.truth import truth
+from qwenvl_ros.types import Detection, Frame, Image, Scene, Status
+from qwenvl_ros.zoo import Model
+
+KINDS = (Kind.PRESENT, Kind.PRESENT, Kind.MIXED, Kind.ABSENT, Kind.EVERY)
+SIZE = (640, 480)
+_SALT = 7_411  # keeps the queries' stream apart from the scene's of the same seed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query about one scene with its right answer; ignored objects may be answered or not."""
+
+    seed: int
+    query: Query
+    expected: Sequence[Target]
+    ignored: Sequence[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with what came back and how it was judged."""
+
+    question: Question
+    verdict: Verdict
+    status: Status
+    status_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Scores of the queries that name something, of "every object", of each kind, and how the answers ended."""
+
+    queries: Scores
+    every: Scores
+    kinds: dict[str, Scores]
+    statuses: dict[str, int]
+
+
+class LabelledSeen(Seen, Protocol):
+    """What a question needs to know of a true object."""
+
+    @property
+    def label(self) -> str: ...
+
+
+def picture(seed: int, renderer: Renderer) -> tuple[Image, list[Question]]:
+    """One scene's picture, (480, 640, 3) uint8 RGB, and the questions about it; the same for the same seed."""
+    layout = sample(seed)
+    return renderer.rgb(layout), questions(truth(layout, renderer).objects, seed)
+
+
+def questions(objects: Iterable[LabelledSeen], seed: int) -> list[Question]:
+    """KINDS of questions about the true objects of a picture."""
+    clear: list[Target] = []
+    unsure: list[Target] = []
+    unseen: list[str] = []
+    for thing in objects:
+        if thing.box is None:
+            unseen.append(thing.label)
+        else:
+            (clear if worth_asking(thing) else unsure).append(Target(thing.label, thing.box))
+    hidden = [*unseen, *(target.label for target in unsure)]
+    rng = np.random.default_rng([seed, _SALT])
+    asked = sample_queries([target.label for target in clear], KINDS, rng, hidden)
+    return [Question(seed, query, _named(query, clear), _named(query, unsure)) for query in asked]
+
+
+def examine(
+    seeds: Sequence[int], backend: Backend, model: Model, settings: PerceptionSettings
+) -> Iterator[list[Answered]]:
+    """The answers to each scene's questions, in the order of the seeds.
+
+    Twice the backend's capacity is kept in flight, so that it never waits for the renderer.
+    """
+    waiting: deque[tuple[Question, Pending]] = deque()
+    done: list[Answered] = []
+
+    def finish_oldest() -> None:
+        question, pending = waiting.popleft()
+        done.append(answered(question, pipeline.finish(pending).scene))
+
+    with Renderer(*SIZE) as renderer:
+        for seed in seeds:
+            image, asked = picture(seed, renderer)
+            for question in asked:
+                frame = Frame(camera="simulator", image=image, stamp=0)
+                chosen = replace(settings, queries=question.query.texts)
+                waiting.append((question, pipeline.start(frame, backend, model, chosen)))
+                if len(waiting) > 2 * backend.capacity:
+                    finish_oldest()
+            while len(done) >= len(KINDS):
+                yield done[: len(KINDS)]
+                del done[: len(KINDS)]
+        while waiting:
+            finish_oldest()
+        while done:
+            yield done[: len(KINDS)]
+            del done[: len(KINDS)]
+
+
+def answered(question: Question, scene: Scene) -> Answered:
+    """Judge a scene as the answer to a question."""
+    named = bool(question.query.texts)
+    answers = [
+        Detection((o.query or o.label) if named else o.label, o.query, o.box, o.score) for o in scene.objects
+    ]
+    verdict = judge(Case(question.expected, answers, question.ignored))
+    return Answered(question, verdict, scene.status, scene.status_message)
+
+
+def result(answers: Sequence[Answered]) -> Result:
+    """All answers of an examination, summed up."""
+
+    def scores(*kinds: Kind) -> Scores:
+        return summarise([a.verdict for a in answers if a.question.query.kind in kinds])
+
+    named = [kind for kind in Kind if kind is not Kind.EVERY]
+    return Result(
+        queries=scores(*named),
+        every=scores(Kind.EVERY),
+        kinds={kind.value: scores(kind) for kind in named},
+        statuses=dict(Counter(answer.status.name for answer in answers)),
+    )
+
+
+def _named(query: Query, targets: Sequence[Target]) -> list[Target]:
+    return [Target(text, target.box) for text, target in query.expected(targets)]

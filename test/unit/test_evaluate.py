@@ -1,0 +1,180 @@
+"""The evaluator itself: the truth scores 1 through the product's own path, errors score what they must."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+
+from qwenvl_ros import grounding
+from qwenvl_ros.backends import Request, RequestFailed
+from qwenvl_ros.backends.scripted import ScriptedBackend
+from qwenvl_ros.evaluation.examination import KINDS, SIZE, Question, examine, picture, result
+from qwenvl_ros.evaluation.page import page
+from qwenvl_ros.grounding import PixelRules
+from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.sim.queries import Kind
+from qwenvl_ros.sim.render import Renderer
+from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES
+from qwenvl_ros.tools import evaluate
+from qwenvl_ros.types import Box
+from qwenvl_ros.zoo import Model, Sampling
+
+MODEL = Model(
+    name="scripted",
+    checkpoint="",
+    variant="instruct",
+    precision="bf16",
+    memory_gb=0.0,
+    pixels=PixelRules(multiple=32, min_pixels=49152, max_pixels=49152, min_aspect=4 / 3, max_aspect=4 / 3),
+    text_first=True,
+    grounding=Sampling(),
+    question=Sampling(),
+)
+SEEDS = range(500, 506)
+PLACEMENT = grounding.place(*SIZE, MODEL.pixels)
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[tuple[bytes, str], Question]:
+    """Each question by what the engine gets to see of it."""
+    known = {}
+    with Renderer(*SIZE) as renderer:
+        for seed in SEEDS:
+            image, questions = picture(seed, renderer)
+            canvas = PLACEMENT.apply(image).tobytes()
+            known |= {(canvas, grounding.prompt(q.query.texts)): q for q in questions}
+    return known
+
+
+def said(*things: tuple[str, Box]) -> str:
+    """An answer in the model's own format."""
+    boxes = [
+        {"bbox_2d": [round(v) for v in PLACEMENT.to_model(box)], "label": label} for label, box in things
+    ]
+    return "```json\n" + json.dumps(boxes) + "\n```"
+
+
+def truth(question: Question) -> str:
+    return said(*((target.label, target.box) for target in question.expected))
+
+
+def run(asked, answer: Callable[[Question], str], capacity: int = 3):
+    def script(request: Request) -> str:
+        return answer(asked[request.images[0].tobytes(), request.text])
+
+    backend = ScriptedBackend(script, capacity=capacity)
+    try:
+        return list(examine(SEEDS, backend, MODEL, PerceptionSettings()))
+    finally:
+        backend.close()
+
+
+def scored(asked, answer):
+    return result([answered for scene in run(asked, answer) for answered in scene])
+
+
+def test_the_truth_scores_one_in_everything(asked):
+    scores = scored(asked, truth)
+    for group in (scores.queries, scores.every):
+        assert (group.precision, group.recall, group.f1, group.label_accuracy) == (1, 1, 1, 1)
+        assert group.mean_iou > 0.97  # the grid of 1000 rounds
+    assert scores.queries.absent_rate == 0
+    assert scores.statuses == {"OK": len(SEEDS) * len(KINDS)}
+
+
+def test_scenes_come_in_order_with_every_kind_of_question(asked):
+    scenes = run(asked, truth, capacity=2)
+    assert [scene[0].question.seed for scene in scenes] == list(SEEDS)
+    assert all(len({a.question.seed for a in scene}) == 1 and len(scene) == len(KINDS) for scene in scenes)
+    assert [a.question.query.kind for a in scenes[0]] == list(KINDS)
+
+
+def test_listing_everything_and_ignoring_the_query_is_caught(asked):
+    everything = {q.seed: q for q in asked.values() if q.query.kind is Kind.EVERY}
+
+    def disobey(question: Question) -> str:
+        return truth(everything[question.seed])
+
+    scores = scored(asked, disobey)
+    assert scores.every.f1 == 1
+    assert scores.queries.f1 < 0.7
+    assert scores.queries.absent_rate == 1
+
+
+def test_calling_everything_by_the_asked_name_is_caught(asked):
+    everything = {q.seed: q for q in asked.values() if q.query.kind is Kind.EVERY}
+
+    def flatter(question: Question) -> str:
+        boxes = [target.box for target in everything[question.seed].expected]
+        return said(*((text, box) for text in question.query.texts for box in boxes))
+
+    scores = scored(asked, flatter)
+    assert scores.queries.precision < 0.7 and scores.queries.absent_rate == 1
+
+
+def test_boxes_beside_the_object_do_not_count(asked):
+    def shifted(question: Question) -> str:
+        moved = []
+        for target in question.expected:
+            x0, y0, x1, y1 = target.box.corners
+            step = 0.6 * (x1 - x0) * (1 if x1 + 0.6 * (x1 - x0) <= SIZE[0] else -1)
+            moved.append((target.label, Box(x0 + step, y0, x1 + step, y1)))
+        return said(*moved)
+
+    assert scored(asked, shifted).queries.f1 == 0
+
+
+def test_silence_has_no_precision_and_an_unreadable_answer_is_a_miss(asked):
+    silent = scored(asked, lambda question: "[]")
+    assert (
+        silent.queries.recall == 0
+        and math.isnan(silent.queries.precision)
+        and silent.queries.absent_rate == 0
+    )
+    rambling = scored(asked, lambda question: "I would rather not say.")
+    assert rambling.queries.recall == 0
+    assert set(rambling.statuses) == {"PARSE_FAILED"}
+
+
+def test_a_failing_engine_shows_in_the_statuses(asked):
+    def fail(question: Question) -> str:
+        raise RequestFailed("out of memory")
+
+    assert scored(asked, fail).statuses == {"BACKEND_FAILED": len(SEEDS) * len(KINDS)}
+
+
+def test_the_json_is_strict_and_has_what_was_promised(asked):
+    keys = {
+        "precision",
+        "recall",
+        "f1",
+        "mean_iou",
+        "label_accuracy",
+        "absent_rate",
+        "seconds",
+        "per_label",
+        "seed",
+    }
+    scores = scored(asked, lambda question: "[]")
+    plain = json.loads(json.dumps(evaluate.to_json(scores, {"seconds": 1.0, "seed": 500}), allow_nan=False))
+    assert keys <= set(plain)
+    assert plain["precision"] is None and plain["recall"] == 0.0
+    assert {"precision", "recall", "f1", "support"} == set(next(iter(plain["per_label"].values())))
+
+
+def test_labels_in_the_scores_are_the_simulators(asked):
+    words = {*SHAPES, *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)}
+    assert set(scored(asked, truth).queries.per_label) <= words
+
+
+def test_the_page_holds_its_pictures_and_names_what_failed(asked):
+    worst = SEEDS[3]
+    scenes = run(asked, lambda q: "<script>alert(1)</script>" if q.seed == worst else truth(q))
+    html = page(scenes, result([a for scene in scenes for a in scene]), {"model": "<b>mine</b>", "seed": 500})
+    assert "http" not in html and "<script" not in html and "<b>mine" not in html
+    assert html.count("data:image/jpeg;base64,") == len(SEEDS) * len(KINDS)
+    assert html.index(f"Scene {worst}") < min(html.index(f"Scene {s}") for s in SEEDS if s != worst)
+    assert "PARSE_FAILED" in html
