@@ -1,0 +1,278 @@
+"""From frame to scene through the public door, with answers from a script."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from math import isnan, nan
+
+import numpy as np
+import pytest
+
+from qwenvl_ros import grounding, pipeline, zoo
+from qwenvl_ros.backends import BackendError, Reply, Request, RequestFailed, Token
+from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend
+from qwenvl_ros.grounding import PixelRules
+from qwenvl_ros.pipeline import STAGES, PerceptionSettings, Result
+from qwenvl_ros.settings import SettingError
+from qwenvl_ros.types import Frame, Intrinsics, Occlusion, Pose, Scene, Status, Truth
+
+MODEL = zoo.resolve("4b")
+TWO_CUBES = PerceptionSettings(queries=("red cube", "blue cube"))
+
+
+def frame(width: int = 640, height: int = 480, **more) -> Frame:
+    picture = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Frame(**{"camera": "front", "image": picture, "stamp": 123456789, "frame_id": "optical", **more})
+
+
+def answer(*objects: tuple[str, tuple[int, int, int, int]]) -> str:
+    return json.dumps([{"bbox_2d": box, "label": label} for label, box in objects])
+
+
+def perceive(script, frames=None, settings=TWO_CUBES, model=MODEL, capacity=4) -> list[Result]:
+    engine = ScriptedBackend(script, capacity=capacity)
+    try:
+        return pipeline.perceive(frames or [frame()], engine, model, settings)
+    finally:
+        engine.close()
+
+
+def scene_of(script, **more) -> Scene:
+    return perceive(script, **more)[0].scene
+
+
+def test_a_scene_tells_what_was_asked_and_of_which_image():
+    scene = scene_of([answer(("red cube", (100, 200, 300, 400)))], frames=[frame(camera="wrist", stamp=77)])
+    assert (scene.camera, scene.stamp, scene.keyframe_stamp, scene.keyframe) == ("wrist", 77, 77, True)
+    assert (scene.width, scene.height, scene.frame_id, scene.reference_frame) == (
+        640,
+        480,
+        "optical",
+        "optical",
+    )
+    assert (scene.model, scene.queries) == ("Qwen/Qwen3-VL-4B-Instruct", ("red cube", "blue cube"))
+    assert (scene.status, scene.status_message) == (Status.OK, "")
+    thing = scene.object("red_cube_1")
+    assert (thing.label, thing.query) == ("red cube", "red cube")
+    np.testing.assert_allclose(thing.box.corners, (64, 96, 192, 192), atol=1e-9)
+
+
+def test_the_engine_gets_the_canvas_the_prompt_and_the_models_sampling():
+    engine = ScriptedBackend(["[]", "[]"])
+    settings = dataclasses.replace(TWO_CUBES, max_tokens=99, max_pixels=100_000)
+    ours = dataclasses.replace(MODEL, text_first=True)
+    source = frame()
+    pipeline.perceive([source], engine, MODEL, TWO_CUBES)
+    pipeline.perceive([source], engine, ours, settings)
+    engine.close()
+    first, second = engine.requests
+    assert (first.text, first.text_first) == (grounding.prompt(("red cube", "blue cube")), False)
+    assert (first.max_tokens, first.temperature) == (MODEL.grounding.max_tokens, 0.0)
+    placement = grounding.place(640, 480, MODEL.pixels)
+    np.testing.assert_array_equal(first.images[0], placement.apply(source.image))
+    assert second.text_first
+    assert second.max_tokens == 99
+    height, width = second.images[0].shape[:2]
+    assert width * height <= 100_000
+    assert width % 32 == height % 32 == 0
+
+
+def test_boxes_come_back_through_the_padding_of_the_canvas():
+    narrow = dataclasses.replace(MODEL, pixels=PixelRules(32, 49152, 49152, 4 / 3, 4 / 3))  # always 256 x 192
+    tall = frame(width=120, height=480)  # becomes 48 px wide, 104 px of grey on either side
+    scene = scene_of([answer(("mug", (406, 0, 593, 1000)))], frames=[tall], model=narrow)
+    np.testing.assert_allclose(scene.objects[0].box.corners, (0, 0, 120, 480), atol=0.5)
+    assert scene.objects[0].truncated
+
+
+def test_objects_come_highest_score_first_and_unknown_scores_last():
+    boxes = [
+        ("red cube", (500, 0, 600, 100)),
+        ("red cube", (0, 0, 100, 100)),
+        ("blue cube", (250, 0, 350, 100)),
+    ]
+    text = answer(*boxes)
+    first, second, third = (text[: text.index(mark) + 1] for mark in ("}, {", '}, {"bbox_2d": [250', "}]"))
+    cuts = [len(first), len(second), len(third), len(text)]
+    pieces = [text[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
+    tokens = [Token(piece, logprob) for piece, logprob in zip(pieces, (-2.0, -0.1, -1.0, 0.0), strict=True)]
+    scene = scene_of([Reply(text, tokens)])
+    assert [(thing.id, thing.box.x_min) for thing in scene.objects] == [
+        ("red_cube_1", 0.0),
+        ("blue_cube_1", 160.0),
+        ("red_cube_2", 320.0),
+    ]
+    scores = [thing.score for thing in scene.objects]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score < 1 for score in scores)
+    partly = scene_of([Reply(text, [*tokens[:1], Token(pieces[1], nan), *tokens[2:]])])
+    assert [thing.box.x_min for thing in partly.objects] == [160.0, 320.0, 0.0]
+    assert isnan(partly.objects[-1].score)
+
+
+def test_without_probabilities_objects_are_numbered_from_left_to_right():
+    labels = ["Red  Cube!", "red cube", "红色 杯子", "...", "x" * 500]
+    text = answer(*[(label, (900 - 200 * i, 0, 990 - 200 * i, 90)) for i, label in enumerate(labels)])
+    scene = scene_of([text])
+    assert [thing.id for thing in scene.objects] == [
+        "x" * 40 + "_1",
+        "object_1",
+        "红色_杯子_1",
+        "red_cube_1",
+        "red_cube_2",
+    ]
+    assert all(isnan(thing.score) for thing in scene.objects)
+    assert repr(scene_of([text]).objects) == repr(scene.objects)
+
+
+def test_positions_relations_and_occlusion_come_from_depth():
+    """A near red cube hides the left part of a blue one; both stand before a wall."""
+    depth = np.full((480, 640), 3.0, np.float32)
+    depth[160:320, 300:440] = 2.0
+    depth[160:360, 220:340] = 1.0
+    camera = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+    # optical (x right, y down, z forward) -> base (x forward, y left, z up), 1 m above the ground
+    pose = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([0.0, 0, 1]))
+    seen = frame(depth=depth, intrinsics=camera, pose=pose, reference_frame="base")
+    text = answer(("red cube", (344, 333, 531, 750)), ("blue cube", (531, 333, 688, 667)))
+    scene = scene_of([text], frames=[seen])
+    red, blue = scene.object("red_cube_1"), scene.object("blue_cube_1")
+    assert scene.reference_frame == "base"
+    assert red.position is not None
+    assert blue.position is not None
+    assert red.position[0] == pytest.approx(1.0, abs=0.05)
+    assert blue.position[0] == pytest.approx(2.0, abs=0.05)
+    assert red.size is not None
+    assert red.size[1] == pytest.approx(120 / 500, abs=0.02)
+    stated = {(r.subject_id, r.predicate, r.object_id): r for r in scene.relations}
+    front = stated["red_cube_1", "in_front_of", "blue_cube_1"]
+    assert (front.truth, front.frame_id) == (Truth.TRUE, "base")
+    assert blue.occlusion in (Occlusion.PARTIAL, Occlusion.HEAVY)
+    assert blue.visible_fraction < 0.9
+    assert red.occlusion is Occlusion.NONE
+    assert stated["red_cube_1", "occludes", "blue_cube_1"].truth is Truth.TRUE
+    assert "left_of" in scene.evaluated_predicates
+
+
+def test_without_depth_what_cannot_be_known_is_unknown():
+    scene = scene_of([answer(("red cube", (0, 0, 200, 200)), ("blue cube", (500, 0, 700, 200)))])
+    stated = {(r.subject_id, r.predicate, r.object_id): r for r in scene.relations}
+    left = stated["red_cube_1", "left_of", "blue_cube_1"]
+    assert (left.truth, left.frame_id) == (Truth.TRUE, "optical")
+    assert stated["red_cube_1", "in_front_of", "blue_cube_1"].truth is Truth.UNKNOWN
+    assert all(thing.position is None and isnan(thing.visible_fraction) for thing in scene.objects)
+    assert all(thing.occlusion is Occlusion.UNKNOWN for thing in scene.objects)
+
+
+def test_nothing_there_is_ok_and_says_what_was_evaluated():
+    scene = scene_of(["```json\n[]\n```"])
+    assert (scene.status, scene.objects, scene.relations) == (Status.OK, (), ())
+    assert "left_of" in scene.evaluated_predicates
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "reason"),
+    [
+        ("I would rather not say.", Status.PARSE_FAILED, "rather not"),
+        ("", Status.PARSE_FAILED, ""),
+        (
+            Reply('[{"bbox_2d": [1, 2, 300, 400], "label": "mug"}, {"bbox', finish="length"),
+            Status.TRUNCATED,
+            "",
+        ),
+        (RequestFailed("out of memory; lower max_pixels"), Status.BACKEND_FAILED, "lower max_pixels"),
+        (BackendError("no server at port 8000"), Status.BACKEND_FAILED, "port 8000"),
+        (ZeroDivisionError("a bug"), Status.BACKEND_FAILED, "ZeroDivisionError: a bug"),
+    ],
+)
+def test_failure_is_a_status_never_an_empty_ok(said, status, reason):
+    scene = scene_of([said])
+    assert scene.status is status
+    assert reason in scene.status_message
+    assert scene.status_message
+    assert scene.camera == "front"
+    assert scene.total_seconds > 0
+    assert len(scene.objects) == (status is Status.TRUNCATED)
+    if status is Status.BACKEND_FAILED:
+        assert scene.evaluated_predicates == ()
+        assert isnan(scene.inference_seconds)
+
+
+def test_more_objects_than_allowed_are_cut_off_and_told():
+    text = answer(*[("mug", (100 * i, 0, 100 * i + 90, 90)) for i in range(9)])
+    scene = scene_of([text], settings=PerceptionSettings(queries=("mug",), max_objects=4))
+    assert (len(scene.objects), scene.status) == (4, Status.TRUNCATED)
+
+
+def test_an_image_the_model_cannot_take_is_a_failure_not_a_crash():
+    empty = frame(width=0)
+    small = dataclasses.replace(TWO_CUBES, max_pixels=10)
+    engine = ScriptedBackend(["[]"])
+    for source, settings in ((empty, TWO_CUBES), (frame(), small)):
+        scene = pipeline.finish(pipeline.start(source, engine, MODEL, settings)).scene
+        assert scene.status is Status.BACKEND_FAILED
+        assert "positive sides" in scene.status_message or "max_pixels" in scene.status_message
+    engine.close()
+    assert not engine.requests
+
+
+def test_a_cancelled_or_closed_engine_gives_a_scene_too():
+    engine = ScriptedBackend([HANG, HANG], capacity=2)
+    first, second = (pipeline.start(frame(), engine, MODEL, TWO_CUBES) for _ in range(2))
+    first.future.cancel()
+    assert "cancelled" in pipeline.finish(first).scene.status_message
+    engine.close()
+    assert "closed" in pipeline.finish(second).scene.status_message
+
+
+def test_frames_keep_their_order_and_are_asked_together():
+    def by_size(request: Request) -> Delayed:
+        height, width = request.images[0].shape[:2]
+        return Delayed(0.05 if width > height else 0.0, answer(("red cube", (0, 0, 500, 500))))
+
+    frames = [frame(camera="wide"), frame(camera="tall", width=480, height=640), frame(camera="wide again")]
+    results = perceive(by_size, frames=frames)
+    assert [result.scene.camera for result in results] == ["wide", "tall", "wide again"]
+    assert [result.scene.objects[0].box.x_max for result in results] == [320.0, 240.0, 320.0]
+
+
+def test_every_stage_is_timed():
+    result = perceive([Delayed(0.03, answer(("red cube", (0, 0, 500, 500))))])[0]
+    assert set(result.timings) == set(STAGES)
+    assert result.scene.inference_seconds == result.timings["inference"] >= 0.03
+    assert result.scene.total_seconds == result.timings["total"] > result.timings["inference"]
+    assert result.scene.queue_seconds == result.timings["queue"] >= 0
+    failed = perceive([RequestFailed("no")])[0]
+    assert set(failed.timings) == {"place", "total"}
+
+
+def test_ctrl_c_leaves_no_request_behind(monkeypatch):
+    engine = ScriptedBackend([HANG, HANG], capacity=2)
+    pending: list[pipeline.Pending] = []
+    start = pipeline.start
+
+    def remember(*args):
+        pending.append(start(*args))
+        return pending[-1]
+
+    def interrupt(one):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "start", remember)
+    monkeypatch.setattr(pipeline, "finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.perceive([frame(), frame()], engine, MODEL, TWO_CUBES)
+    assert [one.future.cancelled() for one in pending] == [True, True]
+    engine.close()
+
+
+def test_warming_up_asks_once_and_tells_a_failure():
+    engine = ScriptedBackend(["anything", RequestFailed("no memory")])
+    assert pipeline.warm_up(engine, MODEL, TWO_CUBES) >= 0
+    with pytest.raises(BackendError, match="no memory"):
+        pipeline.warm_up(engine, MODEL, TWO_CUBES)
+    with pytest.raises(SettingError, match="max_pixels"):
+        pipeline.warm_up(engine, MODEL, dataclasses.replace(TWO_CUBES, max_pixels=3))
+    engine.close()
+    assert len(engine.requests) == 2
