@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import nan
 
-from qwenvl_ros.planning.words import describe
-from qwenvl_ros.types import Box, Relation, Scene, SceneObject, Source, Status, Truth
+from qwenvl_ros.planning.words import changes, describe
+from qwenvl_ros.types import Box, Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
 BOX = Box(0, 0, 10, 10)
 
@@ -95,3 +95,36 @@ def test_nothing_there_differs_from_no_answer():
     assert failed == ["parse failed: no list in the answer"]
     cut = describe(scene(CUBE, status=Status.TRUNCATED))
     assert cut == ["truncated", "red cube 100 % visible"]
+
+
+def test_the_first_scene_is_all_news():
+    first = scene(CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.1))
+    assert changes(None, first) == describe(first)
+
+
+def test_only_what_is_new_or_over_is_told():
+    before = scene(
+        CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.1), fact("cube_1", "near", "sphere_1")
+    )
+    now = scene(
+        CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.2), fact("cube_1", "on", "sphere_1")
+    )
+    assert changes(before, now) == ["red cube is on blue sphere", "no longer: red cube is near blue sphere"]
+    assert changes(now, now) == []
+
+
+def test_an_object_that_comes_goes_or_gets_hidden_is_told():
+    hidden = SceneObject("sphere_1", "blue sphere", BOX, visible_fraction=0.4, occlusion=Occlusion.HEAVY)
+    before, now = scene(SPHERE, fact("sphere_1", "clear", "sphere_1")), scene(CUBE, hidden)
+    assert changes(before, now) == [
+        "red cube 100 % visible",
+        "blue sphere 40 % visible",
+        "no longer: nothing is on blue sphere",
+    ]
+    assert changes(before, scene(CUBE)) == ["red cube 100 % visible", "blue sphere is gone"]
+
+
+def test_a_failed_scene_takes_nothing_back():
+    assert changes(scene(CUBE), scene(status=Status.BACKEND_FAILED, status_message="out of memory")) == [
+        "backend failed: out of memory"
+    ]
