@@ -1,8 +1,7 @@
 """Grounding: the prompt and the parser, two halves of one contract, and the 0..1000 grid between them."""
 
-from qwenvl_ros.grounding.labels import match
 from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
-from qwenvl_ros.grounding.prompt import prompt
+from qwenvl_ros.grounding.queries import match, prompt
 
 __all__ = ["Grounding", "PixelRules", "Placement", "match", "parse", "place", "prompt"]

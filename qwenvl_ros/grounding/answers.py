@@ -22,11 +22,15 @@ _BETWEEN = re.compile(r"[\[\](),;\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One box as it was written: corners on the grid, the label or "", and where both stand in the text."""
+    """One box as it was written: corners on the grid, the label or "", and where both stand in the text.
+
+    bare: nothing but a list of four numbers.
+    """
 
     corners: Corners
     label: str
     spans: tuple[Span, ...]
+    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -45,9 +49,9 @@ class Tally:
 def answers_in(group: Group, tally: Tally) -> Iterator[Answer]:
     """The boxes of one object, or of one bare list of four numbers; what cannot be read is counted."""
     if not group.is_object:
-        bare = _four(group)
+        bare = _four(group) if len(group.values) == 4 else None  # two pairs may as well be two points
         if bare is not None:
-            yield Answer(bare[0], "", bare[1])
+            yield Answer(bare[0], "", bare[1], bare=True)
         return
     items = list(zip([key.strip().casefold() for key in group.keys], group.values, strict=True))
     label = _label(items)

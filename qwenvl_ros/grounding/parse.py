@@ -14,9 +14,8 @@ from math import isfinite
 from qwenvl_ros.backends import Token
 from qwenvl_ros.grounding.answers import Answer, Tally, answers_in, is_empty_list
 from qwenvl_ros.grounding.confidence import Confidence
-from qwenvl_ros.grounding.labels import match
 from qwenvl_ros.grounding.pixels import GRID, Corners, Placement
-from qwenvl_ros.grounding.prompt import plain
+from qwenvl_ros.grounding.queries import match, plain, same_name
 from qwenvl_ros.grounding.scan import MAX_DEPTH, Reading, scan
 from qwenvl_ros.types import Box, Detection, Status
 
@@ -30,7 +29,8 @@ FALLBACK_LABEL = "object"
 _NOTHING = re.compile(
     r"(?:none|null|nothing|nothing found|无|無|没有|沒有|なし|없음"
     r"|(?:there (?:is|are) )?(?:no|not any) (?:such |matching )?(?P<what>.{1,80}?)"
-    r"(?: (?:is|are|was|were))?(?: (?:found|detected|visible|present))?(?: in (?:the|this) (?:image|picture|scene))?)"
+    r"(?: (?:is|are|was|were))?(?: (?:found|detected|visible|present))?(?: in (?:the|this) (?:image|picture|scene))?"
+    r"(?: (?:that match(?:es)?|matching) (?:the|this|your) (?:given )?(?:description|query|categories|category))?)"
 )
 _THINGS = ("object", "instance", "match", "item", "thing")
 
@@ -74,6 +74,10 @@ def parse(
     start, end = _after_thinking(text)
     reading = scan(text, start, end)
     answers = [answer for group in reading.groups for answer in answers_in(group, tally)]
+    if any(
+        not answer.bare for answer in answers
+    ):  # beside objects, four numbers in a list are part of the prose
+        answers = [answer for answer in answers if not answer.bare]
     if _in_pixels(answers, placement):
         reason = (
             "coordinates beyond the grid that fit the image, so they may all be pixels: no box is believed"
@@ -202,7 +206,8 @@ def _says_nothing(text: str, reading: Reading, tally: Tally, queries: Sequence[s
     if said is None:
         return False
     what = said.group("what")
-    return what is None or match(what, _THINGS) != "" or (len(queries) == 1 and match(what, queries) != "")
+    names = (*_THINGS, *queries) if len(queries) == 1 else _THINGS
+    return what is None or any(same_name(what, name) for name in names)
 
 
 def _message(notes: Sequence[str], unread: str) -> str:

@@ -39,11 +39,12 @@ class PixelRules:
     max_pixels: int = setting(
         1280 * 1024, "larger images are reduced to this area", unit="px", minimum=1, maximum=2**26
     )
+    # Boxes drift at 5.6:1 (QwenLM/Qwen3-VL#2020), turn into 3D ones at 3.3:1 (huggingface/transformers#44393).
     min_aspect: float = setting(
-        0.2, "narrower images are padded left and right to this width / height", minimum=0.01, maximum=100.0
+        0.4, "narrower images are padded left and right to this width / height", minimum=0.01, maximum=100.0
     )
     max_aspect: float = setting(
-        5.0, "wider images are padded above and below to this width / height", minimum=0.01, maximum=100.0
+        2.5, "wider images are padded above and below to this width / height", minimum=0.01, maximum=100.0
     )
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """Reading JSON as models write it: one pass, no recursion, every value with its place in the text.
 
 Mended without a word: prose and fences around, trailing or missing commas, comments, single quotes, bare words as
-keys, NaN and Infinity. Text that ends inside a list or an object is reported, its closed parts are kept.
+keys, brackets forgotten before an outer one closes. Text that ends inside a list or an object is reported, its
+closed parts are kept.
 """
 
 from __future__ import annotations

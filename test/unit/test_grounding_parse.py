@@ -69,6 +69,8 @@ READ = {
     "box within a list": ('[{"bbox_2d": [[10, 20, 300, 400]], "label": "red cube"}]', [A]),
     "bare boxes": ("[[10, 20, 300, 400], [500, 20, 600, 400]]", [("object", *A[1:]), ("object", *B[1:])]),
     "bare box": ("[10, 20, 300, 400]", [("object", *A[1:])]),
+    "four numbers in the prose beside objects": (f"The image is [0, 0, 1000, 1000]. [{ONE}]", [A]),
+    "lines without commas": (f"[\n\t{ONE}\n\t{TWO}\n]", [A, B]),
     "missing label": ('[{"bbox_2d": [10, 20, 300, 400]}]', [("object", *A[1:])]),
     "empty label": ('[{"bbox_2d": [10, 20, 300, 400], "label": " "}]', [("object", *A[1:])]),
     "null label": ('[{"bbox_2d": [10, 20, 300, 400], "label": null}]', [("object", *A[1:])]),
@@ -171,6 +173,7 @@ def test_impossible_boxes_are_dropped_and_counted(name):
     "text",
     ["[]", "```json\n[]\n```", "[ ]", '{"objects": []}', '{"boxes": []}', "Here you go: []", "None", "none.", "null",
      "No objects found.", "There are no matching objects in the image.", "There is no mug in the image.",
+     "There are no objects in the image that match the description.",
      "No mugs are visible in this image.", "<think>where?</think>[]", "没有"],
 )  # fmt: skip
 def test_nothing_there(text):
@@ -180,10 +183,11 @@ def test_nothing_there(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "```json\n```", "I cannot help with that.", "There are no words for this.", "There is no red cube.", "No.",
-     "None of these are mugs but one may be.", "[...]", "[,]", "[[1, 2]]", "{}", "[{}]", "[null]", "[1, 2, 3]", '"mug"',
-     "(1,2),(3,4)", '[{"label": "mug"}]', '{"error": "no image"}', '[{"point_2d": [5, 5], "label": "mug"}]', "]}",
-     "[] or [1, 2]", '[{"bbox_3d": [1,2,3,4,5,6,7,8,9], "label": "mug"}]', "<think>[]</think>", "red cube: 10 20 300 400"],
+    ["", " ", "```json\n```", "I cannot help with that.", "There are no words for this.", "There is no red cube.",
+     "No.", "None of these are mugs but one may be.", "No mug handle.", "No mug or anything else that I can read.",
+     "[...]", "[,]", "[[1, 2]]", "{}", "[{}]", "[null]", "[1, 2, 3]", "[[10, 20], [30, 40]]", '"mug"', "(1,2),(3,4)",
+     '[{"label": "mug"}]', '{"error": "no image"}', '[{"point_2d": [5, 5], "label": "mug"}]', "]}", "[] or [1, 2]",
+     '[{"bbox_3d": [1,2,3,4,5,6,7,8,9], "label": "mug"}]', "<think>[]</think>", "red cube: 10 20 300 400"],
 )  # fmt: skip
 def test_unreadable_is_never_an_empty_ok(text):
     grounding = read(text, ["mug"])
@@ -194,6 +198,7 @@ def test_unreadable_is_never_an_empty_ok(text):
 def test_no_such_object_answers_only_the_question_asked():
     assert read("There is no mug.", ["mug"]).status is Status.OK
     assert read("There is no mug.", ["mug", "bowl"]).status is Status.PARSE_FAILED
+    assert read("There is no mug.", ["mug", "bowl", "cup"]).status is Status.PARSE_FAILED
 
 
 def test_points_are_told_and_not_made_up():
@@ -361,9 +366,9 @@ def test_an_unclosed_answer_is_truncated(dressing):
 
 
 fragments = st.sampled_from(
-    [ONE, TWO, "[", "]", "{", "}", '"', "'", "\\", ",", ":", "bbox_2d", '"bbox_2d"', '"label"', "label", "[1,2,3,4]", "10",
-     "-5", "1e999", "NaN", "null", "none", "[]", "//", "/*", "*/", "\n", " ", "<think>", "</think>", "```json", "```",
-     "no objects", "x", "\ud800", '"point_2d"', "999999", "0.5", "，", "：", "²", "٣"]
+    [ONE, TWO, "[", "]", "{", "}", '"', "'", "\\", ",", ":", "bbox_2d", '"bbox_2d"', '"label"', "label", "[1,2,3,4]",
+     "10", "-5", "1e999", "NaN", "null", "none", "[]", "//", "/*", "*/", "\n", " ", "<think>", "</think>", "```json",
+     "```", "no objects", "x", "\ud800", '"point_2d"', "999999", "0.5", "，", "：", "²", "٣"]
 )  # fmt: skip
 texts = st.one_of(
     st.text(st.characters(), max_size=200), st.lists(fragments, max_size=60).map("".join),
