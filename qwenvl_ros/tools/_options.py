@@ -19,14 +19,29 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[Any], *names: s
         about = field.metadata
         unit = f" [{about['unit']}]" if about["unit"] else ""
         default = "" if field.default == "" else f" (default: {field.default})"
+        option = f"--{field.name.replace('_', '-')}"
+        text = (about["description"] + unit + default).replace("%", "%%")
+        if isinstance(field.default, bool):
+            parser.add_argument(
+                option,
+                action=argparse.BooleanOptionalAction,
+                default=field.default,
+                help=about["description"],
+            )
+            continue
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
+            option,
+            type=_names if isinstance(field.default, tuple) else type(field.default),
             default=field.default,
             choices=about["choices"] or None,
             metavar=None if about["choices"] else field.name.upper(),
-            help=(about["description"] + unit + default).replace("%", "%%"),
+            help=text,
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """ "a, b" as ("a", "b")."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def read_settings(args: argparse.Namespace, settings: type[T], **fixed: Any) -> T:

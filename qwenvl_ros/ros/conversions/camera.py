@@ -7,7 +7,7 @@ from array import array
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -187,6 +187,15 @@ def to_transform(pose: Pose, stamp: int, frame_id: str, child_frame_id: str) -> 
     message = TransformStamped(header=to_header(stamp, frame_id), child_frame_id=child_frame_id)
     t, q = message.transform.translation, message.transform.rotation
     t.x, t.y, t.z = (float(value) for value in pose.translation)
+    q.x, q.y, q.z, q.w = (float(value) for value in Rotation.from_matrix(pose.rotation).as_quat())
+    return message
+
+
+def to_pose(pose: Pose, stamp: int, frame_id: str) -> PoseStamped:
+    """geometry_msgs/PoseStamped of a camera in frame_id, whose points `pose` takes there."""
+    message = PoseStamped(header=to_header(stamp, frame_id))
+    p, q = message.pose.position, message.pose.orientation
+    p.x, p.y, p.z = (float(value) for value in pose.translation)
     q.x, q.y, q.z, q.w = (float(value) for value in Rotation.from_matrix(pose.rotation).as_quat())
     return message
 
