@@ -1,0 +1,192 @@
+"""One camera's topics: each image with its depth, camera model and pose becomes a frame and is offered on."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from qwenvl_ros.images import ImageRefused
+from qwenvl_ros.pairing import Pair, Pairing
+from qwenvl_ros.ros.conversions.camera import (
+    CameraInfoRefused,
+    depth_of,
+    image_of,
+    intrinsics_of,
+    stamp_of,
+)
+from qwenvl_ros.ros.diagnostics import CameraHealth, Latencies
+from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
+from qwenvl_ros.ros.transforms import NotYet, Transforms
+from qwenvl_ros.ros.worker import Arrived
+from qwenvl_ros.types import Intrinsics
+
+TF_PATIENCE_S = 0.2  # tf comes a little after the image
+ASPECT_TOLERANCE = 0.01
+
+Message: TypeAlias = Image | CompressedImage
+
+
+class Camera:
+    """Subscribes on construction; everything runs in the executor's thread and none of it waits.
+
+    settings: asked for each message. transforms: None without a target frame. offer: takes the finished frames.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        settings: Callable[[], Settings],
+        transforms: Transforms | None,
+        offer: Callable[[Arrived], None],
+        latencies: Latencies,
+    ) -> None:
+        self.name = name
+        self._node = node
+        self._settings = settings
+        self._transforms = transforms
+        self._offer = offer
+        self._latencies = latencies
+        own = settings().cameras[name]
+        self._own = own
+        self._fixed_pose = fixed_pose(own.pose)
+        self._topics = topics(name, own)
+        self.since = time.monotonic()
+        self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
+        self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
+        self._info: Intrinsics | None = None
+        self._info_note = f"no CameraInfo yet on {self._topics.get('camera_info', '')}"
+        self._without_pose: deque[tuple[Arrived, float]] = deque()
+        self.image_type = CompressedImage if own.transport == "compressed" else Image
+        self._subscriptions = self._subscribe()
+
+    @property
+    def reliability(self) -> str:
+        return self._own.reliability
+
+    @property
+    def has_depth(self) -> bool:
+        return "depth" in self._topics
+
+    def tick(self) -> None:
+        """Let go what waited long enough for its depth or its pose; call this some 20 times a second."""
+        self._pairing.settings = self._settings().pairing
+        for pair in self._pairing.due(time.monotonic()):
+            self._complete(pair)
+        for _ in range(len(self._without_pose)):
+            self._place(*self._without_pose.popleft())
+
+    def close(self) -> None:
+        """Stop listening, and drop what waits."""
+        for each in self._subscriptions:
+            self._node.destroy_subscription(each)
+        self._subscriptions = []
+        self._pairing.clear()
+        self._without_pose.clear()
+
+    def _subscribe(self) -> list[Any]:
+        best_effort = self._own.reliability == "best_effort"
+        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+            "image": (self.image_type, self._on_image)
+        }
+        if self.has_depth:
+            packed = self._topics["depth"].rsplit("/", 1)[-1] in ("compressed", "compressedDepth")
+            wanted["depth"] = (CompressedImage if packed else Image, self._on_depth)
+            wanted["camera_info"] = (CameraInfo, self._on_info)
+        return [
+            self._node.create_subscription(
+                kind, self._topics[topic], callback, QoSProfile(depth=5, reliability=reliability)
+            )
+            for topic, (kind, callback) in wanted.items()
+        ]
+
+    def _on_image(self, message: Message) -> None:
+        arrived = time.monotonic()
+        self.health.arrived += 1
+        self.health.last_arrival = arrived
+        try:
+            image = image_of(message, self._settings().node.max_image_pixels)
+        except ImageRefused as refusal:
+            self.health.refuse("image", str(refusal))
+            return
+        now = self._node.get_clock().now().nanoseconds
+        stamp = stamp_of(message.header.stamp)
+        if stamp == 0:
+            self.health.without_stamp += 1
+            stamp = now
+        self._latencies.add("camera to node", (now - stamp) / 1e9)
+        self._latencies.add("convert", time.monotonic() - arrived)
+        frame = Arrived(self.name, image, stamp, message.header.frame_id, arrived=arrived)
+        if not self.has_depth:
+            self._place(frame, arrived + TF_PATIENCE_S)
+            return
+        for pair in self._pairing.add_image(stamp, frame, arrived):
+            self._complete(pair)
+
+    def _on_depth(self, message: Message) -> None:
+        for pair in self._pairing.add_depth(stamp_of(message.header.stamp), message, time.monotonic()):
+            self._complete(pair)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        try:
+            self._info = intrinsics_of(message, self._own.rectified)
+        except CameraInfoRefused as refusal:
+            self._info, self._info_note = None, str(refusal)
+            self.health.refuse("camera_info", str(refusal))
+
+    def _complete(self, pair: Pair[Arrived, Message]) -> None:
+        """Add depth and camera model to a frame, or the reason why they are missing."""
+        frame, note = pair.image, pair.reason
+        if pair.depth is not None:
+            frame, note = self._with_depth(frame, pair.depth)
+        self.health.depth_note = note
+        if note:
+            self.health.without_depth += 1
+            frame = dataclasses.replace(frame, note=note)
+        self._place(frame, frame.arrived + TF_PATIENCE_S)
+
+    def _with_depth(self, frame: Arrived, message: Message) -> tuple[Arrived, str]:
+        began = time.monotonic()
+        try:
+            depth = depth_of(message, self._settings().node.max_image_pixels)
+        except ImageRefused as refusal:
+            self.health.refuse("depth", str(refusal))
+            return frame, f"no depth: {refusal}"
+        self._latencies.add("convert depth", time.monotonic() - began)
+        info = self._info
+        if info is None:
+            return frame, f"no depth: {self._info_note}"
+        height, width = depth.shape
+        for what, wide, high in (("depth", width, height), ("CameraInfo", info.width, info.height)):
+            if abs(wide * frame.height / (high * frame.width) - 1.0) > ASPECT_TOLERANCE:
+                sizes = f"{what} is {wide}x{high}, the image {frame.width}x{frame.height}"
+                return frame, f"no depth: {sizes}; use the depth that is registered to this image"
+        return dataclasses.replace(frame, depth=depth, intrinsics=info), ""
+
+    def _place(self, frame: Arrived, deadline: float) -> None:
+        """Add the pose and offer the frame; without a pose it waits until its deadline."""
+        target = self._settings().node.target_frame
+        if target and self._fixed_pose is not None:
+            frame = dataclasses.replace(frame, pose=self._fixed_pose, reference_frame=target)
+        elif self._transforms is not None:
+            try:
+                pose = self._transforms.pose(frame.frame_id, frame.stamp)
+            except NotYet as reason:
+                if time.monotonic() < deadline:
+                    self._without_pose.append((frame, deadline))
+                    return
+                self.health.pose_note = f"no pose in {target}: {reason}"
+                note = "; ".join(text for text in (frame.note, self.health.pose_note) if text)
+                frame = dataclasses.replace(frame, note=note)
+            else:
+                self.health.pose_note = ""
+                frame = dataclasses.replace(frame, pose=pose, reference_frame=target)
+        self._offer(frame)

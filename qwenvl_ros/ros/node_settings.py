@@ -1,0 +1,231 @@
+"""Everything the node can be told, as one frozen object; parameter names, values and checks come from here.
+
+A setting marked read_only builds the model or the subscriptions, so its parameter can change only while the node is
+unconfigured; all others take effect with the next frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qwenvl_ros import geometry, occlusion, relations
+from qwenvl_ros.backends import EngineSettings
+from qwenvl_ros.images import MAX_PIXELS
+from qwenvl_ros.pairing import PairingSettings
+from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.scheduling import Limits
+from qwenvl_ros.settings import fault, setting
+from qwenvl_ros.types import Pose
+from qwenvl_ros.zoo import ModelSettings
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What belongs to the node itself."""
+
+    cameras: tuple[str, ...] = setting(
+        ("camera",), "Names of the cameras; each has parameters of its own.", read_only=True
+    )
+    target_frame: str = setting(
+        "",
+        "Frame of positions and relations (x forward, y left, z up); '' = each camera's own.",
+        read_only=True,
+    )
+    autostart: bool = setting(True, "Configure and activate at start.", read_only=True)
+    max_image_pixels: int = setting(
+        MAX_PIXELS, "A larger camera image is refused.", unit="pixels", minimum=1, maximum=2**31 - 1
+    )
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """What belongs to one camera; its parameters' names begin with the camera's."""
+
+    image_topic: str = setting(
+        "", "Images; '' = <camera>/image_raw, and /compressed after it with that transport.", read_only=True
+    )
+    depth_topic: str = setting(
+        "", "Depth images registered to the images; '' = none: scenes are 2D.", read_only=True
+    )
+    camera_info_topic: str = setting(
+        "", "CameraInfo, needed with depth; '' = camera_info beside the image topic.", read_only=True
+    )
+    transport: str = setting(
+        "raw",
+        "Whether images come as Image or as CompressedImage; depth by what its topic's name says.",
+        choices=("raw", "compressed"),
+        read_only=True,
+    )
+    reliability: str = setting(
+        "best_effort",
+        "QoS of the subscriptions; best_effort hears every publisher.",
+        choices=("best_effort", "reliable"),
+        read_only=True,
+    )
+    rate_hz: float = setting(
+        0.0, "Most images sent to the model per second; 0 = no limit.", unit="Hz", minimum=0.0, maximum=1000.0
+    )
+    rectified: bool = setting(
+        False, "The images are rectified: P of CameraInfo holds, without distortion.", read_only=True
+    )
+    pose: str = setting(
+        "",
+        "Fixed pose 'x y z qx qy qz qw' of the optical frame in target_frame, metres; '' = from tf.",
+        read_only=True,
+    )
+
+
+# Groups of parameters without a camera: prefix of the names, settings, fields that are not parameters here.
+GROUPS: Mapping[str, tuple[str, type[Any], tuple[str, ...]]] = {
+    "node": ("", NodeSettings, ()),
+    "model": ("", ModelSettings, ()),
+    "engine": ("", EngineSettings, ()),
+    "limits": ("", Limits, ("rate_hz",)),
+    "pairing": ("", PairingSettings, ()),
+    "perception": ("", PerceptionSettings, ("thresholds", "occlusion")),
+    "thresholds": ("thresholds.", relations.Thresholds, ()),
+    "occlusion": ("occlusion.", occlusion.Thresholds, ()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One parameter: its name and the settings field that it fills."""
+
+    name: str
+    field: dataclasses.Field[Any]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it can change only while the node is unconfigured."""
+        return bool(self.field.metadata["read_only"])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the node was told, checked."""
+
+    node: NodeSettings
+    model: ModelSettings
+    engine: EngineSettings
+    limits: Limits
+    pairing: PairingSettings
+    perception: PerceptionSettings
+    cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
+
+    def limits_of(self, camera: str) -> Limits:
+        """The limits of one camera's frames."""
+        return dataclasses.replace(self.limits, rate_hz=self.cameras[camera].rate_hz)
+
+
+def entries() -> list[Entry]:
+    """The parameters that do not belong to a camera."""
+    return [
+        Entry(prefix + each.name, each)
+        for prefix, settings, left_out in GROUPS.values()
+        for each in dataclasses.fields(settings)
+        if each.name not in left_out
+    ]
+
+
+def camera_entries(camera: str) -> list[Entry]:
+    """The parameters of one camera."""
+    return [Entry(f"{camera}.{each.name}", each) for each in dataclasses.fields(CameraSettings)]
+
+
+def camera_names(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cameras that parameter values name; those with an impossible name are left out (and are a problem)."""
+    names = values.get("cameras", NodeSettings().cameras)
+    return tuple(dict.fromkeys(name for name in names if _NAME.fullmatch(name)))
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """The settings of parameter values by name; those not given have their defaults."""
+
+    def filled(prefix: str, settings: type[Any]) -> Any:
+        names = [each.name for each in dataclasses.fields(settings) if each.metadata]
+        return settings(**{name: values[prefix + name] for name in names if prefix + name in values})
+
+    groups = {group: filled(prefix, settings) for group, (prefix, settings, _) in GROUPS.items()}
+    within = {name: groups.pop(name) for name in ("thresholds", "occlusion")}
+    groups["perception"] = dataclasses.replace(groups["perception"], **within)
+    cameras = {name: filled(f"{name}.", CameraSettings) for name in camera_names(values)}
+    return Settings(**groups, cameras=cameras)
+
+
+def problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with parameter values, by parameter name; empty = nothing."""
+    return dict(_problems(values))
+
+
+def topics(camera: str, settings: CameraSettings) -> dict[str, str]:
+    """The topics of one camera by kind: image, and depth and camera_info where there is depth."""
+    image = settings.image_topic or f"{camera}/image_raw"
+    base = image.removesuffix("/compressed")
+    found = {"image": f"{base}/compressed" if settings.transport == "compressed" else image}
+    if settings.depth_topic:
+        beside = "/".join([*base.split("/")[:-1], "camera_info"])
+        found |= {"depth": settings.depth_topic, "camera_info": settings.camera_info_topic or beside}
+    return found
+
+
+def fixed_pose(text: str) -> Pose | None:
+    """The pose of a `pose` parameter; None where it is empty.
+
+    Raises:
+        ValueError: not seven finite numbers with a quaternion.
+    """
+    if not text.strip():
+        return None
+    numbers = [float(word) for word in text.replace(",", " ").split()]
+    if len(numbers) != 7:
+        raise ValueError(f"it holds {len(numbers)} numbers, not the 7 of 'x y z qx qy qz qw'")
+    return geometry.pose(numbers[:3], numbers[3:])
+
+
+def _problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    cameras = camera_names(values)
+    for entry in [*entries(), *(each for name in cameras for each in camera_entries(name))]:
+        if entry.name not in values:
+            continue
+        value, default = values[entry.name], entry.field.default
+        if type(value) is not type(default):
+            yield entry.name, f"{entry.name} must be {_kind(default)}, not {value!r}"
+        elif reason := fault(entry.field, value):
+            yield entry.name, reason
+    yield from _camera_problems(values, cameras)
+
+
+def _camera_problems(values: Mapping[str, Any], cameras: Sequence[str]) -> Iterator[tuple[str, str]]:
+    given = values.get("cameras", NodeSettings().cameras)
+    groups = {prefix.rstrip(".") for prefix, _, _ in GROUPS.values()}
+    if not given:
+        yield "cameras", "cameras is empty; name at least one"
+    elif len(cameras) != len(given) or groups & set(cameras):
+        yield "cameras", f"cameras = {list(given)}: names are letters, digits and _, each given once"
+    for name in cameras:
+        text = values.get(f"{name}.pose", "")
+        try:
+            pose = fixed_pose(text)
+        except ValueError as error:
+            yield f"{name}.pose", f"{name}.pose = {text!r} cannot be read: {error}"
+        else:
+            if pose is not None and not values.get("target_frame"):
+                yield f"{name}.pose", f"{name}.pose is given, but target_frame does not say in which frame"
+
+
+def _kind(default: Any) -> str:
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        tuple: "a list of texts",
+    }
+    return names[type(default)]
