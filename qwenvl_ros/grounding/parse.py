@@ -21,9 +21,7 @@ from qwenvl_ros.types import Box, Detection, Status
 
 SLACK = 20.0  # grid units a corner may lie outside and still be clipped
 SAME = 0.9  # IoU from which two boxes of one label are one object said twice
-SLIVER = (
-    1e-4  # share of the image's side below which a box has no extent; float32 still tells its corners apart
-)
+SLIVER = 1e-4  # share of the image's side below which a box has no extent; float32 tells more apart
 FALLBACK_LABEL = "object"
 
 _NOTHING = re.compile(
@@ -132,15 +130,15 @@ def _detections(
 ) -> tuple[tuple[Detection, ...], bool]:
     """The boxes that hold, and whether there were more than max_objects of them."""
     kept: list[Detection] = []
-    names: dict[str, str] = {}  # each label is cleaned once, however many boxes share a long one
+    names: dict[str, tuple[str, str]] = {}  # one look at each label, however many boxes share a long one
     seen: dict[str, list[Box]] = {}
     for answer in answers:
         box = _box(answer.corners, placement, tally)
         if box is None:
             continue
         if answer.label not in names:
-            names[answer.label] = plain(answer.label) or (queries[0] if len(queries) == 1 else FALLBACK_LABEL)
-        label = names[answer.label]
+            names[answer.label] = _name(answer.label, queries)
+        label, query = names[answer.label]
         same = seen.setdefault(label, [])
         if any(box.iou(other) >= SAME for other in same):
             tally.add("boxes said twice collapsed")
@@ -148,8 +146,17 @@ def _detections(
         if len(kept) == max_objects:
             return tuple(kept), True
         same.append(box)
-        kept.append(Detection(label, match(label, queries), box, confidence.score(answer.spans)))
+        kept.append(Detection(label, query, box, confidence.score(answer.spans)))
     return tuple(kept), False
+
+
+def _name(label: str, queries: Sequence[str]) -> tuple[str, str]:
+    """The label in one printable line and the query it answers; where there is none, the only query is meant."""
+    cleaned = plain(label)
+    if cleaned:
+        return cleaned, match(cleaned, queries)
+    query = queries[0] if len(queries) == 1 else ""
+    return plain(query) or FALLBACK_LABEL, query
 
 
 def _box(corners: Corners, placement: Placement, tally: Tally) -> Box | None:

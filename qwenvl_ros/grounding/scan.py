@@ -59,8 +59,10 @@ class Group:
         self._last = value
 
     def colon(self) -> None:
-        """What was read last is a key; anything before it is a value whose comma is missing."""
-        if self.is_object and isinstance(self._last, Scalar) and self._last.value is not None:
+        """What was read last is a key; anything before it is a value whose comma is missing. None in a list."""
+        if not self.is_object:
+            self.take(Scalar(None, 0, 0))
+        elif isinstance(self._last, Scalar) and self._last.value is not None:
             key = self._last.value
             if self._first is not self._last:
                 self.keep()

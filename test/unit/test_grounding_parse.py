@@ -185,7 +185,8 @@ def test_nothing_there(text):
     "text",
     ["", " ", "```json\n```", "I cannot help with that.", "There are no words for this.", "There is no red cube.",
      "No.", "None of these are mugs but one may be.", "No mug handle.", "No mug or anything else that I can read.",
-     "[...]", "[,]", "[[1, 2]]", "{}", "[{}]", "[null]", "[1, 2, 3]", "[[10, 20], [30, 40]]", '"mug"', "(1,2),(3,4)",
+     "[...]", "[,]", "[[1, 2]]", "[0:10:20:30]",
+     "{}", "[{}]", "[null]", "[1, 2, 3]", "[[10, 20], [30, 40]]", '"mug"', "(1,2),(3,4)",
      '[{"label": "mug"}]', '{"error": "no image"}', '[{"point_2d": [5, 5], "label": "mug"}]', "]}", "[] or [1, 2]",
      '[{"bbox_3d": [1,2,3,4,5,6,7,8,9], "label": "mug"}]', "<think>[]</think>", "red cube: 10 20 300 400"],
 )  # fmt: skip
