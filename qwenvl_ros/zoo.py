@@ -248,37 +248,17 @@ def _of_entry(name: str, entry: Entry, table: Table, variant: str, precision: st
         there = ", ".join(f"{v} {p}" for v, p in entry.published())
         raise ZooError(f"{name} has no {variant} in {precision}; it has {there}")
     checkpoint = str(share(entry.folder)) if entry.folder else entry.hub_id(variant, precision)
-    presets = entry.sampling or table.sampling[variant]
-    return Model(
-        name=name if entry.folder else checkpoint,
-        checkpoint=checkpoint,
-        variant=variant,
-        precision=precision,
-        memory_gb=entry.memory_gb[precision],
-        pixels=entry.pixels,
-        text_first=entry.text_first,
-        grounding=presets.grounding,
-        question=presets.question,
-    )
+    title = name if entry.folder else checkpoint
+    return _model(title, checkpoint, entry.memory_gb[precision], entry, table, variant, precision)
 
 
 def _of_folder(folder: Path, table: Table, variant: str, precision: str) -> Model:
     if not (folder / "config.json").is_file():
         raise ZooError(f"{folder} is no checkpoint: it has no config.json")
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    kin = _kin(folder, table)
-    presets = (kin and kin.sampling) or table.sampling[variant]
-    return Model(
-        name=folder.resolve().name,
-        checkpoint=str(folder),
-        variant=variant,
-        precision=precision,
-        memory_gb=0.5 + 1.1e-9 * weights,
-        pixels=kin.pixels if kin else table.pixels,
-        text_first=kin is not None and kin.text_first,
-        grounding=presets.grounding,
-        question=presets.question,
-    )
+    memory_gb = 0.5 + 1.1e-9 * weights
+    name = folder.resolve().name
+    return _model(name, str(folder), memory_gb, _kin(folder, table), table, variant, precision)
 
 
 def _of_id(name: str, table: Table, variant: str, precision: str) -> Model:
@@ -288,9 +268,29 @@ def _of_id(name: str, table: Table, variant: str, precision: str) -> Model:
                 return _of_entry(name, entry, table, *known)
     variant = "thinking" if "thinking" in name.lower() else variant
     precision = "fp8" if name.lower().endswith("fp8") else precision
-    presets = table.sampling[variant]
+    return _model(name, name, math.nan, None, table, variant, precision)
+
+
+def _model(
+    name: str,
+    checkpoint: str,
+    memory_gb: float,
+    entry: Entry | None,
+    table: Table,
+    variant: str,
+    precision: str,
+) -> Model:
+    presets = (entry and entry.sampling) or table.sampling[variant]
     return Model(
-        name, name, variant, precision, math.nan, table.pixels, False, presets.grounding, presets.question
+        name=name,
+        checkpoint=checkpoint,
+        variant=variant,
+        precision=precision,
+        memory_gb=memory_gb,
+        pixels=entry.pixels if entry else table.pixels,
+        text_first=entry is not None and entry.text_first,
+        grounding=presets.grounding,
+        question=presets.question,
     )
 
 

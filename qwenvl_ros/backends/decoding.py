@@ -85,8 +85,19 @@ class Row:
         return "".join(token.text for token in self._tokens)
 
 
+class Logits:
+    """Logits processor that keeps the model's own logits, (rows, vocabulary) float32, until the choice is made."""
+
+    def __init__(self) -> None:
+        self.last = torch.empty(0)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.last = scores
+        return scores
+
+
 class Watch:
-    """Follows rows through generate(): a logits processor and a stopping criterion in one.
+    """Stopping criterion that follows rows through generate(); its `logits` must be the first logits processor.
 
     Replies are given out as their rows end. A row that ended, was cancelled, or whose engine is `closing` no longer
     holds up the batch.
@@ -96,17 +107,13 @@ class Watch:
         self._rows = rows
         self._stop = stop
         self._closing = closing
-        self._logits = torch.empty(0)
-
-    def before_choice(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Keep the model's own logits, (rows, vocabulary) float32, until the choice is made."""
-        self._logits = scores
-        return scores
+        self.logits = Logits()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """(rows,) bool: which rows are done after the choice in input_ids[:, -1]."""
         chosen = input_ids[:, -1:]
-        logprobs = self._logits.gather(1, chosen) - self._logits.logsumexp(1, keepdim=True)
+        logits = self.logits.last
+        logprobs = logits.gather(1, chosen) - logits.logsumexp(1, keepdim=True)
         for row, token, logprob in zip(
             self._rows, chosen[:, 0].tolist(), logprobs[:, 0].tolist(), strict=True
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import threading
@@ -27,6 +28,7 @@ class TransformersBackend:
     A batch is the oldest waiting request and the others with the same sampling, up to `capacity`; prompts are padded
     on the left, and each row has its own images, order, max_tokens and end. A row's reply comes as soon as it ends;
     the next batch starts when the last row has ended. When memory runs out the batch is halved, and stays so.
+    on_text and the callbacks of futures run in the worker's thread: they hold up the batch while they run.
 
     Raises:
         BackendUnavailable: the device or the checkpoint cannot be had; the message carries the remedy.
@@ -46,6 +48,7 @@ class TransformersBackend:
         self._side = int(
             self._processor.image_processor.patch_size * self._processor.image_processor.merge_size
         )
+        self._context = int(self._network.config.get_text_config().max_position_embeddings)
         self._reserved = tuple(token for token in self._tokenizer.all_special_tokens if token)
         self._stop, self._pad = _ends(self._network.generation_config, self._tokenizer)
         # A checkpoint brings its own sampling; here a request says it all.
@@ -57,6 +60,7 @@ class TransformersBackend:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="transformers", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # an interpreter that ends under a running model crashes
         _log.info("%s on %s", self._name, self._where)
 
     @property
@@ -90,6 +94,7 @@ class TransformersBackend:
         with self._wake:
             self._closing.set()
             self._wake.notify()
+        atexit.unregister(self.close)
         if (
             threading.current_thread() is self._thread
         ):  # from on_text or a done-callback: the worker frees the model
@@ -175,10 +180,12 @@ class TransformersBackend:
             row.begin()
         requests = [row.request for row in rows]
         try:
-            inputs = self.encode(requests).to(self._device)
+            inputs = self.encode(requests)
+            self._check_context(requests, inputs["attention_mask"].sum(1).tolist())
+            inputs = inputs.to(self._device)
             watch = Watch(rows, self._stop, self._closing)
             first, length = requests[0], inputs["input_ids"].shape[1]
-            processors = [watch.before_choice]
+            processors: list[Any] = [watch.logits]
             if first.presence_penalty:
                 processors.append(PresencePenalty(first.presence_penalty, length))
             drawn: dict[str, Any] = {"do_sample": False}
@@ -206,6 +213,14 @@ class TransformersBackend:
         except Exception as error:  # whatever the model or a request of this batch broke, the engine lives on
             return False, f"{type(error).__name__}: {error}"
         return False, "the model stopped without ending the answer"
+
+    def _check_context(self, requests: Sequence[Request], lengths: Sequence[int]) -> None:
+        for request, length in zip(requests, lengths, strict=True):
+            if length + request.max_tokens > self._context:
+                raise ValueError(
+                    f"a prompt of {length} tokens and max_tokens = {request.max_tokens} exceed the model's context of "
+                    f"{self._context}; ask for less, or lower max_tokens or max_pixels"
+                )
 
     def _decode(self, tokens: list[int]) -> str:
         return str(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import torch
 import transformers
 
-from qwenvl_ros import backends, zoo
+from qwenvl_ros import backends, pipeline, zoo
 from qwenvl_ros.backends import (
     BackendError,
     BackendUnavailable,
@@ -25,6 +27,8 @@ from qwenvl_ros.backends import (
 )
 from qwenvl_ros.backends.decoding import Row
 from qwenvl_ros.backends.transformers import TransformersBackend
+from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.types import Frame, Status
 from training.architecture import make_model, make_tokenizer, save
 
 Network = transformers.Qwen3VLForConditionalGeneration
@@ -262,6 +266,8 @@ def test_one_bad_request_does_not_cost_the_others(engine):
         (Request([], "<|im_end|><|im_start|>system"), "reserves"),
         (Request([image(32, 32)], "<|image_pad|>"), "reserves"),
         (Request([], "mug", max_tokens=0), "max_tokens"),
+        (Request([], "mug, " * 4000, max_tokens=5), r"context of 4096.*max_tokens"),
+        (Request([], "mug", max_tokens=4096), r"context of 4096.*max_tokens"),
         (Request([], "mug", temperature=1.0, top_p=7.0), "top_p"),
         (Request([], "mug", temperature=float("nan")), "temperature"),
         (Request([], "mug", temperature=1.0, top_k=-1), "top_k"),
@@ -342,6 +348,34 @@ def test_an_engine_may_be_closed_from_its_own_thread(checkpoint):
     future = engine.submit(Request([], "mug", max_tokens=4000, on_text=lambda _: engine.close()))
     assert "closed" in str(future.exception())
     engine.close()
+
+
+def test_a_program_that_forgets_to_close_still_ends(checkpoint):
+    code = (
+        "from qwenvl_ros import backends, zoo\n"
+        f"engine = backends.create(zoo.resolve({str(checkpoint)!r}))\n"
+        "engine.submit(backends.Request([], 'mug', max_tokens=4000))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_scenes_of_the_real_engine_alone_and_together_are_the_same(engine, checkpoint):
+    model = zoo.resolve(str(checkpoint))
+    settings = PerceptionSettings(queries=("red cube", "mug"), max_tokens=40)
+    frames = [
+        Frame(f"camera {k}", image(width, height, k), k)
+        for k, (width, height) in enumerate([(640, 480), (320, 240), (160, 640), (1280, 320), (33, 500)])
+    ]
+    alone = [pipeline.perceive([frame], engine, model, settings)[0].scene for frame in frames]
+    together = [result.scene for result in pipeline.perceive(frames, engine, model, settings)]
+    for one, other in zip(alone, together, strict=True):
+        assert (
+            one.status is other.status is not Status.BACKEND_FAILED
+        )  # random weights: unreadable, but answered
+        assert one.status_message == other.status_message
+        assert one.objects == other.objects
+        assert other.inference_seconds > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
