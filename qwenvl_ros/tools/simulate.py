@@ -4,7 +4,7 @@ Live, until Ctrl-C:      qwenvl simulate --seed 7 --move-objects
 To a bag, without DDS:   qwenvl simulate --seed 7 --frames 100 --bag out.mcap
 
 Topics of each camera: <camera>/image_raw, depth/image_raw, camera_info, pose and truth. A bag also has /tf. The
-same options give the same bag.
+same options give the same messages.
 """
 
 from __future__ import annotations
