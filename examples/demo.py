@@ -1,0 +1,263 @@
+"""Camera, model and planner in three processes over DDS, recorded: what `make demo` runs.
+
+A simulated camera (RGB, depth, CameraInfo, 10 Hz), `scene_node` with the tiny model, and the example planner, whose
+words are the output. This process starts them, listens as any other node would, and leaves in --out:
+
+    annotated.png   the richest scene, drawn on its image
+    scenes.jsonl    one Scene a line, fields named as in msg/Scene, unknown numbers null
+    scenes.mcap     rosbag2 MCAP of images, camera models, poses, scenes and markers, for Foxglove or `ros2 bag play`
+    *.log           what the camera and the model's node had to say
+
+It ends after --scenes scenes or with Ctrl-C, and fails when no object was ever found or a process died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image
+from visualization_msgs.msg import MarkerArray
+
+from qwenvl_ros.drawing import annotate
+from qwenvl_ros.msg import Scene as SceneMessage
+from qwenvl_ros.ros.bags import BagWriter
+from qwenvl_ros.ros.conversions.camera import image_of, stamp_of, to_transform
+from qwenvl_ros.ros.conversions.scene import scene_of
+from qwenvl_ros.scene_json import to_json
+from qwenvl_ros.sim.show import Show, ShowSettings, optical_frame
+from qwenvl_ros.types import Pose
+
+CAMERA, WORLD = "camera", "world"
+PATIENCE_S = 120.0  # without a scene for so long, something is wrong
+IMAGES_KEPT = 50  # waiting for their scenes
+_ERROR = b"\x02"  # DiagnosticStatus.ERROR
+
+
+class DemoFailed(RuntimeError):
+    """The demo cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of the demo; log is None where its output is the demo's own."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+
+    def last_words(self, lines: int = 15) -> str:
+        if self.log is None:
+            return "see its output above"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Recorder(Node):
+    """Listens to the camera and the node, and writes all of it down."""
+
+    def __init__(self, out: Path, bag: BagWriter) -> None:
+        super().__init__("recorder")
+        self.scenes = self.objects = 0
+        self.trouble = ""
+        self._out, self._bag, self._richest = out, bag, 0
+        self._lines = (out / "scenes.jsonl").open("w", encoding="utf-8")
+        self._images: dict[int, Image] = {}
+        self._record(f"/{CAMERA}/image_raw", Image, self._image)
+        self._record(f"/{CAMERA}/camera_info", CameraInfo)
+        self._record("/qwenvl/scene", SceneMessage, self._scene)
+        self._record("/qwenvl/markers", MarkerArray)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
+
+    def close(self) -> None:
+        self._lines.close()
+        self.destroy_node()
+
+    def _record(self, topic: str, kind: type[Any], then: Any = None) -> None:
+        def hear(message: Any) -> None:
+            self._bag.write(topic, message, self.get_clock().now().nanoseconds)
+            if then is not None:
+                then(message)
+
+        self.create_subscription(kind, topic, hear, 10)
+
+    def _image(self, message: Image) -> None:
+        self._images[stamp_of(message.header.stamp)] = message
+        if len(self._images) > IMAGES_KEPT:
+            del self._images[next(iter(self._images))]
+
+    def _scene(self, message: SceneMessage) -> None:
+        scene = scene_of(message)
+        self.scenes += 1
+        self.objects += len(scene.objects)
+        self._lines.write(json.dumps(to_json(scene), allow_nan=False, ensure_ascii=False) + "\n")
+        self._lines.flush()
+        image = self._images.get(scene.stamp)
+        if image is not None and len(scene.objects) > self._richest:
+            self._richest = len(scene.objects)
+            picture = annotate(image_of(image), scene)
+            cv2.imwrite(str(self._out / "annotated.png"), picture[:, :, ::-1])
+
+    def _diagnose(self, message: DiagnosticArray) -> None:
+        """Keep what the model's node complains of; "" when it is well."""
+        self.trouble = "; ".join(s.message for s in message.status if s.level == _ERROR)
+
+
+def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
+    """The demo; returns how many objects were found.
+
+    Raises:
+        DemoFailed: no object was found, no scene came, or a process died.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("annotated.png", "scenes.jsonl", "scenes.mcap"):
+        (out / name).unlink(missing_ok=True)
+    pose = _pose(show)
+    parameters = {
+        "model": model,
+        f"{CAMERA}.depth_topic": f"/{CAMERA}/depth/image_raw",
+        f"{CAMERA}.pose": _written(pose),
+        "target_frame": WORLD,
+    }
+    programs = Path(get_package_prefix("qwenvl_ros")) / "lib" / "qwenvl_ros"
+    simulate = [str(programs / "simulator"), *_arguments(dataclasses.asdict(show))]
+    node = [str(programs / "scene_node"), *_arguments(parameters)]
+    planner = [sys.executable, str(Path(__file__).with_name("planner.py"))]
+    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    try:
+        with BagWriter(out / "scenes.mcap") as bag:
+            recorder = Recorder(out, bag)
+            now = recorder.get_clock().now().nanoseconds
+            bag.write_transforms("/tf_static", [to_transform(pose, now, WORLD, optical_frame(CAMERA))], now)
+            try:
+                with (
+                    child("camera", simulate, out / "camera.log") as camera,
+                    child("planner", planner, None) as listener,
+                    child("scene_node", node, out / "scene_node.log") as finder,
+                ):
+                    _watch(recorder, scenes, (camera, listener, finder))
+            except KeyboardInterrupt:
+                print("stopped")
+            finally:
+                recorder.close()
+            if recorder.objects == 0:
+                raise DemoFailed(
+                    f"no object was found in {recorder.scenes} scenes; see {out / 'scenes.jsonl'}"
+                )
+            return recorder.objects
+    finally:
+        rclpy.try_shutdown()
+
+
+def _watch(recorder: Recorder, scenes: int, children: Sequence[Child]) -> None:
+    heard, since = 0, time.monotonic()
+    while recorder.scenes < scenes:
+        rclpy.spin_once(recorder, timeout_sec=0.1)
+        for each in children:
+            if (status := each.process.poll()) is not None:
+                raise DemoFailed(
+                    f"the {each.name} ended with status {status}; its last words:\n{each.last_words()}"
+                )
+        if recorder.scenes > heard:
+            heard, since = recorder.scenes, time.monotonic()
+        if recorder.trouble.startswith("cannot configure"):
+            raise DemoFailed(f"scene_node {recorder.trouble}")
+        if time.monotonic() - since > PATIENCE_S:
+            raise DemoFailed(
+                f"no scene came for {PATIENCE_S:.0f} s; {recorder.trouble or 'scene_node does not complain'}; "
+                f"its last words:\n{children[-1].last_words()}"
+            )
+
+
+@contextmanager
+def child(name: str, command: Sequence[str], log: Path | None) -> Iterator[Child]:
+    """A process that is told to stop (SIGINT, then harder) and waited for at the end, whatever happens.
+
+    It gets no Ctrl-C of its own from the terminal, so that processes end in order.
+    """
+    with log.open("wb") if log else _nothing() as sink:
+        process = subprocess.Popen(
+            command,
+            stdout=sink,
+            stderr=subprocess.STDOUT if sink else None,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            yield Child(name, process, log)
+        finally:
+            for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if process.poll() is None:
+                    process.send_signal(stop)
+                try:
+                    process.wait(10.0)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def _pose(show: ShowSettings) -> Pose:
+    with Show(show) as cameras:
+        return next(cameras.shots(0.0, depth=False, scene=False)).pose
+
+
+def _written(pose: Pose) -> str:
+    """As the node's parameter <camera>.pose wants it: x y z qx qy qz qw."""
+    return " ".join(f"{v:.9g}" for v in (*pose.translation, *Rotation.from_matrix(pose.rotation).as_quat()))
+
+
+def _arguments(parameters: Mapping[str, object]) -> list[str]:
+    """Parameters for a node's command line; a JSON value is a YAML value too."""
+    written = (f"{name}:={json.dumps(value)}" for name, value in parameters.items())
+    return ["--ros-args", *(part for each in written for part in ("-p", each))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenes", type=int, default=20, help="end after so many (default: 20)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), help="folder of what is left (default: demo)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which table the camera looks at (default: 0)")
+    parser.add_argument("--model", default="tiny", help="zoo name, hub id or folder (default: tiny)")
+    args = parser.parse_args(arguments)
+    show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=3.0)
+    started = time.monotonic()
+    print(f"starting the camera, the model ({args.model}) and the planner; Ctrl-C ends the demo", flush=True)
+    try:
+        objects = run(args.scenes, args.out, show, args.model)
+    except (DemoFailed, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"{objects} objects found in {time.monotonic() - started:.0f} s; look at {args.out}/annotated.png,")
+    print(f"{args.out}/scenes.jsonl and, in Foxglove, {args.out}/scenes.mcap")
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.exit(main())
