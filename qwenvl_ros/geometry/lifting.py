@@ -87,16 +87,18 @@ def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) 
     rows, columns, depth, points = rows[fit], columns[fit], depth[fit], points[fit]
     if len(rows) < FEWEST_PIXELS:
         return None
-    low, high = np.percentile(
-        apply(pose, np.concatenate([points, _feet(points, found)])), (_TRIM, 100 - _TRIM), axis=0
-    )
+    placed = apply(pose, np.concatenate([points, _feet(points, found)]))
+    low, high = np.percentile(placed, (_TRIM, 100 - _TRIM), axis=0)
+    median = float(np.median(depth))
+    # Points are pixel centres; the surface goes on to the pixels' edges.
+    across = np.eye(3)[:, :2] if pose is None else pose.rotation[:, :2]
+    edge = 0.5 * median * np.linalg.norm(across / (camera.fx, camera.fy), axis=1)
     top, left = int(rows.min()), int(columns.min())
     mask = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), dtype=bool)
     mask[rows - top, columns - left] = True
-    median = float(np.median(depth))
     return Lifted(
-        low=_vector(low),
-        high=_vector(high),
+        low=_vector(low - edge),
+        high=_vector(high + edge),
         sigma=max(found.noise, _LEAST_NOISE) * median,
         range=float(np.median(np.linalg.norm(points, axis=1))),
         depth=median,

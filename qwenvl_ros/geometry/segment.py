@@ -89,7 +89,7 @@ def relative_noise(depth: Depth) -> float:
     Second differences along rows cancel any smooth surface; those of white noise with standard deviation s have
     s * sqrt(6), and the median of their absolute values is 0.6745 of that.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         second = np.diff(depth[::2], 2, axis=1) / depth[::2, 1:-1] if depth.shape[1] > 2 else depth[:0]
     second = second[np.isfinite(second)]
     if len(second) < 8:
