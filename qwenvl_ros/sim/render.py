@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.sim.gl import load_mujoco
+from qwenvl_ros.sim import gl
 from qwenvl_ros.sim.layout import Camera, Colour, Layout, Thing
 from qwenvl_ros.sim.meshes import mesh
 from qwenvl_ros.sim.textures import SIDE, TEXTURES
@@ -27,13 +27,16 @@ _FILL = 0.18  # light that goes with the camera, so that shaded sides keep their
 
 
 class Renderer:
-    """Draws layouts at one size; a context manager that owns an OpenGL context of the thread it is made in."""
+    """Draws layouts at one size; a context manager that owns an OpenGL context of the thread it is made in.
+
+    Raises:
+        NoOpenGL: this machine cannot draw without a display; the message holds the remedy.
+    """
 
     def __init__(self, width: int = 640, height: int = 480) -> None:
         self.width, self.height = width, height
-        mj = self._mj = load_mujoco()
-        self._context = mj.GLContext(width, height)
-        self._context.make_current()
+        mj = self._mj = gl.load_mujoco()
+        self._context = gl.context(mj, width, height)
         model = self._model = _compile(mj, width, height)
         self._frames = {s: _mesh_frame(mj, model, s) for s in SHAPES}
         self._textures = {name: model.texture(name).id for name in TEXTURES}

@@ -65,12 +65,9 @@ def simulator():
     """Starts the real executable in a process of its own; stops it as Ctrl-C does and wants a clean end."""
     started = []
 
-    def start(*parameters: str) -> subprocess.Popen:
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; from qwenvl_ros.ros.simulator import main; sys.exit(main())",
-        ]
+    def start(*parameters: str, verb: tuple[str, ...] = ()) -> subprocess.Popen:
+        node = "import sys; from qwenvl_ros.ros.simulator import main; sys.exit(main())"
+        command = [sys.executable, *(("-m", "qwenvl_ros", "simulate", *verb) if verb else ("-c", node))]
         for parameter in parameters:
             command += ["--ros-args", "-p", parameter]
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
@@ -128,6 +125,12 @@ def test_the_seed_decides_the_picture(listener, simulator):
     np.testing.assert_array_equal(image_of(got["image_raw"][0]), expected.image)
     told = {o.id: o.box for o in scene_of(got["truth"][0]).objects}
     assert told == {o.id: o.box for o in expected.scene.objects}
+
+
+def test_the_verb_publishes_what_its_options_say(listener, simulator):
+    process = simulator(verb=("--cameras", "side", "--width", "160", "--height", "120", "--rate-hz", "5"))
+    got = heard(listener, process, "side", 2)
+    assert (got["image_raw"][0].width, got["image_raw"][0].height) == (160, 120)
 
 
 @pytest.mark.parametrize(

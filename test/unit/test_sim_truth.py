@@ -1,6 +1,9 @@
 """Pictures and truth agree with each other and with the geometry they come from."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +52,18 @@ def test_a_closed_renderer_says_so():
     opened.close()
     with pytest.raises(RuntimeError, match="closed"):
         opened.rgb(sample(0))
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/none"}, {"MUJOCO_GL": "nonsense"}],
+)
+def test_without_opengl_the_remedy_is_told(surroundings):
+    code = "from qwenvl_ros.sim.render import Renderer; Renderer(64, 48)"
+    surroundings = {**os.environ, **surroundings}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings)
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "NoOpenGL" in last and "apt-get install" in last
 
 
 def test_colours_can_be_named(renderer, seen):
