@@ -32,6 +32,7 @@ import rclpy
 from ament_index_python.packages import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
@@ -42,11 +43,12 @@ from qwenvl_ros.ros.bags import BagWriter
 from qwenvl_ros.ros.conversions.camera import image_of, stamp_of, to_transform
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.scene_json import to_json
+from qwenvl_ros.sim.gl import NoOpenGL
 from qwenvl_ros.sim.show import Show, ShowSettings, optical_frame
 from qwenvl_ros.types import Pose
 
 CAMERA, WORLD = "camera", "world"
-PATIENCE_S = 120.0  # without a scene for so long, something is wrong
+PATIENCE_S = 180.0  # without a scene for so long, something is wrong
 IMAGES_KEPT = 50  # waiting for their scenes
 _ERROR = b"\x02"  # DiagnosticStatus.ERROR
 
@@ -139,8 +141,10 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
     simulate = [str(programs / "simulator"), *_arguments(dataclasses.asdict(show))]
     node = [str(programs / "scene_node"), *_arguments(parameters)]
     planner = [sys.executable, str(Path(__file__).with_name("planner.py"))]
-    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    failure: DemoFailed | None = None
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        # The recording is kept whatever happens: it shows what went wrong.
         with BagWriter(out / "scenes.mcap") as bag:
             recorder = Recorder(out, bag)
             now = recorder.get_clock().now().nanoseconds
@@ -154,15 +158,17 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
                     _watch(recorder, scenes, (camera, listener, finder))
             except KeyboardInterrupt:
                 print("stopped")
+            except DemoFailed as error:
+                failure = error
             finally:
                 recorder.close()
-            if recorder.objects == 0:
-                raise DemoFailed(
-                    f"no object was found in {recorder.scenes} scenes; see {out / 'scenes.jsonl'}"
-                )
-            return recorder.objects
     finally:
         rclpy.try_shutdown()
+    if failure is None and recorder.objects == 0:
+        failure = DemoFailed(f"no object was found in {recorder.scenes} scenes; see {out / 'scenes.jsonl'}")
+    if failure is not None:
+        raise failure
+    return recorder.objects
 
 
 def _watch(recorder: Recorder, scenes: int, children: Sequence[Child]) -> None:
@@ -220,7 +226,7 @@ def _nothing() -> Iterator[None]:
 
 def _pose(show: ShowSettings) -> Pose:
     with Show(show) as cameras:
-        return next(cameras.shots(0.0, depth=False, scene=False)).pose
+        return cameras.layout(0.0).cameras[0].pose
 
 
 def _written(pose: Pose) -> str:
@@ -250,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"starting the camera, the model ({args.model}) and the planner; Ctrl-C ends the demo", flush=True)
     try:
         objects = run(args.scenes, args.out, show, args.model)
-    except (DemoFailed, OSError) as error:
+    except (DemoFailed, NoOpenGL, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"{objects} objects found in {time.monotonic() - started:.0f} s; look at {args.out}/annotated.png,")
