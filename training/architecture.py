@@ -105,22 +105,43 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     """Sizes of the model. Head size 32 is one that CPU attention kernels of serving engines take."""
     ids = tokenizer.convert_tokens_to_ids
     return Qwen3VLConfig(
-        vision_config=dict(
-            depth=4, hidden_size=192, num_heads=6, intermediate_size=512, patch_size=16, spatial_merge_size=2,
-            temporal_patch_size=2, out_hidden_size=192, num_position_embeddings=256, deepstack_visual_indexes=[1],
-        ),
-        text_config=dict(
-            vocab_size=-(-len(tokenizer) // 64) * 64, hidden_size=192, intermediate_size=512, num_hidden_layers=5,
-            num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=4096,
-            rope_parameters=dict(
-                rope_type="default", rope_theta=10000.0, mrope_section=[6, 5, 5], mrope_interleaved=True
-            ),
-            tie_word_embeddings=True, eos_token_id=ids("<|im_end|>"), pad_token_id=ids("<|endoftext|>"),
-        ),
-        image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"), vision_end_token_id=ids("<|vision_end|>"),
+        vision_config={
+            "depth": 4,
+            "hidden_size": 192,
+            "num_heads": 6,
+            "intermediate_size": 512,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": 192,
+            "num_position_embeddings": 256,
+            "deepstack_visual_indexes": [1],
+        },
+        text_config={
+            "vocab_size": -(-len(tokenizer) // 64) * 64,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "head_dim": 32,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
+            "tie_word_embeddings": True,
+            "eos_token_id": ids("<|im_end|>"),
+            "pad_token_id": ids("<|endoftext|>"),
+        },
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForConditionalGeneration:
@@ -138,7 +159,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCondi
         side = int(places.shape[0] ** 0.5)
         along = _waves(torch.arange(side) / side, places.shape[1] // 2)
         for row, column in itertools.product(range(side), range(side)):
-            places[row * side + column] = torch.cat([along[row], along[column]]) * 0.02
+            places[row * side + column] = torch.cat([along[row], along[column]]) * 0.3
     return model
 
 
@@ -151,8 +172,8 @@ def _waves(position: torch.Tensor, width: int) -> torch.Tensor:
 def make_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     """Qwen3-VL's processor with the canvas as its only image size."""
     size = {"shortest_edge": WIDTH * HEIGHT, "longest_edge": WIDTH * HEIGHT}
-    shared = dict(patch_size=16, merge_size=2, temporal_patch_size=2, size=size)
-    grey = dict(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
+    shared = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "size": size}
+    grey = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**shared, **grey),
         tokenizer=tokenizer,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from qwenvl_ros.evaluation.worth import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PIXELS
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
 from qwenvl_ros.sim.truth import truth
@@ -20,7 +21,6 @@ from training.targets import HEIGHT, WIDTH, cell_objects, owners
 
 CHUNK = 400
 FIRST_SEED = 1_000_000  # evaluation uses seeds below
-LEAST_FRACTION, LEAST_PIXELS = 0.2, 400  # visible share and pixels of 640x480 of an object worth asking for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pool:
                 continue
             label = label_of(COLOURS[int(colour) - 1], SHAPES[int(shape) - 1])
             left, right = (1 - x1, 1 - x0) if flip else (x0, x1)
-            if fraction >= LEAST_FRACTION and pixels >= LEAST_PIXELS:
+            if fraction >= MIN_VISIBLE_FRACTION and pixels >= MIN_VISIBLE_PIXELS:
                 asked.append(Asked(label, Box(left, y0, right, y1)))
             else:
                 hidden.append(label)
@@ -134,7 +134,9 @@ def render(path: Path, scenes: int, processes: int) -> None:
     path.mkdir(parents=True, exist_ok=True)
     missing = [(path, c) for c in range(-(-scenes // CHUNK)) if not (path / f"done-{c:04}").exists()]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for _ in tqdm(pool.imap_unordered(_render_chunk, missing), total=len(missing), desc="render", unit="chunk"):
+        for _ in tqdm(
+            pool.imap_unordered(_render_chunk, missing), total=len(missing), desc="render", unit="chunk"
+        ):
             pass
 
 

@@ -27,8 +27,11 @@ IGNORE, HARD, FIRST_NUMBER, NUMBER = 0, 1, 2, 3  # what kind of target a positio
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence_:
-    """One question and its answer. kinds: per token, what its prediction is scored as. image_at: its first image token."""
+class Exchange:
+    """One question and its answer, (T,) tokens.
+
+    kinds: what the prediction of each token is scored as. image_at: the first image token.
+    """
 
     ids: NDArray[np.int64]
     kinds: NDArray[np.int8]
@@ -50,9 +53,11 @@ class Writer:
             self.cache[text] = self.tokenizer(text, add_special_tokens=False).input_ids
         return self.cache[text]
 
-    def write(self, texts: Sequence[str], answer: Sequence[tuple[str, Asked]]) -> Sequence_:
+    def write(self, texts: Sequence[str], answer: Sequence[tuple[str, Asked]]) -> Exchange:
         """texts: the query; answer: (label, object) in the order to be answered."""
-        front = self.ids("<|im_start|>user\n") + self.ids(grounding.prompt(texts)) + self.ids("<|vision_start|>")
+        front = (
+            self.ids("<|im_start|>user\n") + self.ids(grounding.prompt(texts)) + self.ids("<|vision_start|>")
+        )
         image = self.ids("<|image_pad|>") * CELLS
         back = self.ids("<|vision_end|><|im_end|>\n<|im_start|>assistant\n")
         ids, kinds, weights = [*front, *image, *back], [], []
@@ -73,7 +78,7 @@ class Writer:
         add(self.ids(CLOSE if answer else EMPTY), HARD, 2.0)
         add(self.ids("<|im_end|>"), HARD, 0.2)
         prompt = len(ids) - len(kinds)
-        return Sequence_(
+        return Exchange(
             np.array(ids), np.array([IGNORE] * prompt + kinds, np.int8),
             np.array([0.0] * prompt + weights, np.float32), len(front),
         )  # fmt: skip
@@ -92,7 +97,7 @@ class Batch:
     picture: Tensor
 
 
-def collate(sequences: Sequence[Sequence_], pictures: Sequence[int], pad: int, device: torch.device) -> Batch:
+def collate(sequences: Sequence[Exchange], pictures: Sequence[int], pad: int, device: torch.device) -> Batch:
     """pictures: which image of the batch each sequence asks about."""
     length = max(len(s.ids) for s in sequences)
 
@@ -143,7 +148,9 @@ def run_layers(
     return states
 
 
-def answer_loss(logits: Tensor, batch: Batch, writer_plain: Tensor, writer_comma: Tensor, sigma: float) -> Tensor:
+def answer_loss(
+    logits: Tensor, batch: Batch, writer_plain: Tensor, writer_comma: Tensor, sigma: float
+) -> Tensor:
     """Weighted cross-entropy of (N, V) logits for the N scored tokens; numbers have Gaussian targets.
 
     sigma: width of the target on the 0..1000 grid.

@@ -16,7 +16,9 @@ class Optimiser:
     progress runs from 0 to 1 over the stage; the fall begins at `decay_from`.
     """
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], rate: float, decay_from: float = 0.4) -> None:
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter]], rate: float, decay_from: float = 0.4
+    ) -> None:
         matrices, rest = [], []
         for name, weight in named:
             plain = weight.ndim == 2 and not any(part in name for part in ("embed", "head", "merger"))
@@ -27,7 +29,9 @@ class Optimiser:
             muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
             self.optimisers.append((muon, rate))
         if rest:
-            self.optimisers.append((torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0), rate))
+            self.optimisers.append(
+                (torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0), rate)
+            )
 
     def step(self, progress: float) -> None:
         """Use the gradients that are there, then clear them."""

@@ -33,7 +33,11 @@ def owners(cells: NDArray[np.int32], shape: NDArray, colour: NDArray, box: NDArr
     blocks = cells.reshape(GRID[0], 8, GRID[1], 8).transpose(0, 2, 1, 3).reshape(*GRID, 64)
     for row, column in np.ndindex(*GRID):
         found, counts = np.unique(blocks[row, column], return_counts=True)
-        known = [(-count, index) for index, count in zip(found, counts, strict=True) if index >= 0 and count >= LEAST]
+        known = [
+            (-count, index)
+            for index, count in zip(found, counts, strict=True)
+            if index >= 0 and count >= LEAST
+        ]
         for slot, (_, index) in enumerate(sorted(known)[:OWNERS]):
             out[row, column, slot] = (shape[index], colour[index], *box[index])
     return out

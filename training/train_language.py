@@ -39,7 +39,14 @@ class Stage:
 
 
 def train(
-    rank: int, world: int, device: torch.device, data: Path, run: Path, stage: Stage, seed: int, precision: torch.dtype
+    rank: int,
+    world: int,
+    device: torch.device,
+    data: Path,
+    run: Path,
+    stage: Stage,
+    seed: int,
+    precision: torch.dtype,
 ) -> None:
     """One stage; begins from the stage before it in run/, resumes from and ends with run/<stage>.pt."""
     tokenizer = make_tokenizer()
@@ -50,9 +57,15 @@ def train(
     begin, saved = _begin(model, head, run, path)
     model.to(device)
     head.to(device)
-    tower, text, writer = DenseVision(model.model.visual).to(device), model.model.language_model, Writer(tokenizer)
+    tower, text, writer = (
+        DenseVision(model.model.visual).to(device),
+        model.model.language_model,
+        Writer(tokenizer),
+    )
     model.model.visual.requires_grad_(stage.vision_rate > 0)
-    named = [(n, w) for n, w in text.named_parameters()] + [(f"head.{n}", w) for n, w in head.named_parameters()]
+    named = [(n, w) for n, w in text.named_parameters()] + [
+        (f"head.{n}", w) for n, w in head.named_parameters()
+    ]
     optimisers = [Optimiser(named, RATES[stage.name])]
     if stage.vision_rate:
         optimisers.append(Optimiser(model.model.visual.named_parameters(), stage.vision_rate))
@@ -66,7 +79,9 @@ def train(
     for step in bar:
         progress = step / stage.steps
         rng = np.random.default_rng([seed, step, rank, stage.name == "joint"])
-        images, sequences, pictures, wanted = _questions(pool, PICTURES // world, stage, progress, writer, rng)
+        images, sequences, pictures, wanted = _questions(
+            pool, PICTURES // world, stage, progress, writer, rng
+        )
         batch = collate(sequences, pictures, tokenizer.pad_token_id, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             with torch.set_grad_enabled(stage.vision_rate > 0):
@@ -118,7 +133,9 @@ def _questions(
         index = int(rng.integers(dataset.CHUNK, len(pool)))
         image, flip, owner = pool.picture(index, rng)
         asked, hidden = pool.things(index, flip)
-        for query in _sample([a.label for a in asked], hidden, stage.name == "match" and progress < 0.33, rng):
+        for query in _sample(
+            [a.label for a in asked], hidden, stage.name == "match" and progress < 0.33, rng
+        ):
             answer = query.expected(asked)
             sequences.append(writer.write(query.texts, answer))
             pictures.append(len(images))
@@ -131,7 +148,9 @@ def _questions(
     )  # fmt: skip
 
 
-def _sample(labels: Sequence[str], hidden: Sequence[str], single: bool, rng: np.random.Generator) -> list[Query]:
+def _sample(
+    labels: Sequence[str], hidden: Sequence[str], single: bool, rng: np.random.Generator
+) -> list[Query]:
     kinds = [list(KINDS)[i] for i in rng.choice(len(KINDS), QUERIES, p=list(KINDS.values()))]
     queries = sample_queries(labels, kinds, rng, hidden)
     return [Query(q.texts[:1], q.kind) for q in queries] if single else queries

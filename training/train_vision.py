@@ -14,7 +14,7 @@ from training import dataset
 from training.architecture import make_model, make_tokenizer
 from training.optimise import Optimiser, save_atomically
 from training.targets import to_patch_order
-from training.vision import DenseVision, VisionHeads
+from training.vision import DenseVision, VisionHeads, whiten
 
 BATCH = 64  # images a step over all processes
 RATE = 1.5e-3
@@ -23,16 +23,31 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def train(
-    rank: int, world: int, device: torch.device, data: Path, run: Path, images: int, seed: int, precision: torch.dtype
+    rank: int,
+    world: int,
+    device: torch.device,
+    data: Path,
+    run: Path,
+    images: int,
+    seed: int,
+    precision: torch.dtype,
 ) -> None:
     """Train on `images` pictures drawn from the pool; resumes from run/vision.pt, ends with it complete."""
     model = make_model(make_tokenizer(), seed)
     tower = DenseVision(model.model.visual).to(device)
     config = model.config.vision_config
     heads = VisionHeads(
-        config.hidden_size, config.out_hidden_size, len(config.deepstack_visual_indexes), len(SHAPES), len(COLOURS)
+        config.hidden_size,
+        config.out_hidden_size,
+        len(config.deepstack_visual_indexes),
+        len(SHAPES),
+        len(COLOURS),
     ).to(device)
-    named = [*tower.visual.named_parameters(), *((f"head.{n}", w) for n, w in heads.named_parameters())]
+    tower.visual.patch_embed.requires_grad_(False)  # stays the whitening transform
+    named = [
+        *((n, w) for n, w in tower.visual.named_parameters() if w.requires_grad),
+        *((f"head.{n}", w) for n, w in heads.named_parameters()),
+    ]
     optimiser = Optimiser(named, RATE)
     begin, steps, path = 0, images // BATCH, run / "vision.pt"
     if path.exists():
@@ -42,6 +57,8 @@ def train(
         heads.load_state_dict(state["heads"])
         optimiser.restore(state["optimiser"])
     pool = dataset.load(data)
+    if begin == 0:
+        whiten(tower.visual, torch.from_numpy(np.asarray(pool.images[0])).to(device))
     share = BATCH // world
     bar = tqdm(range(begin, steps), initial=begin, total=steps, desc="vision", unit="step", disable=rank > 0)
     for step in bar:
@@ -59,7 +76,7 @@ def train(
             with torch.no_grad(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 held_out = np.random.default_rng(seed)
                 _, figures = _loss(tower, heads, _tensors(pool, np.arange(128), held_out, device))
-            tqdm.write(f"vision step {step + 1}: unseen {({k: round(v, 4) for k, v in figures.items()})}")
+            tqdm.write(f"vision step {step + 1}: unseen { ({k: round(v, 4) for k, v in figures.items()}) }")
             state = {"step": step + 1, "visual": tower.visual.state_dict(), "heads": heads.state_dict()}
             save_atomically({**state, "optimiser": optimiser.state()}, path)
 

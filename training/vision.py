@@ -25,6 +25,25 @@ def to_patches(images: Tensor) -> Tensor:
     return blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(batch, -1, 768)
 
 
+def whiten(visual: Qwen3VLVisionModel, images: Tensor, floor: float = 0.02) -> None:
+    """Set the patch embedding to the whitening transform of patches: edges then count as much as brightness.
+
+    A linear embedding learnt from scratch sees colour long before shape; from this start it learns both at once.
+    images: (B, H, W, 3) uint8, B of some hundreds. floor: variance below which a direction counts as noise.
+    """
+    patches = to_patches(images).flatten(0, 1)
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+    best = slice(-visual.patch_embed.embed_dim, None)
+    kernel = (vectors[:, best] / (values[best] + floor).sqrt()).T
+    projection = visual.patch_embed.proj
+    with torch.no_grad():
+        # Both frames of the temporal patch hold the same picture.
+        projection.weight.copy_(0.5 * kernel.view(-1, 3, 1, 16, 16).expand_as(projection.weight))
+        assert projection.bias is not None
+        projection.bias.copy_(-kernel @ mean)
+
+
 class DenseVision(nn.Module):
     """The library's vision tower on its own weights for a batch of equal grids, without its loop over images."""
 
@@ -90,8 +109,7 @@ class VisionHeads(nn.Module):
         """cell_*: (B, 192, 16) class, 0 = none. owner: (B, 48, OWNERS, 6) shape, colour, box in [0, 1]."""
         cells = self.cells(self.norm(states)).float().view(*states.shape[:2], 16, -1)
         shape_logits, colour_logits = cells.split([self.shapes, self.colours], -1)
-        loss = F.cross_entropy(shape_logits.flatten(0, 2), cell_shape.flatten())
-        loss = loss + F.cross_entropy(colour_logits.flatten(0, 2), cell_colour.flatten())
+        loss = self._classes(shape_logits, cell_shape) + self._classes(colour_logits, cell_colour)
         shape, colour, box = owner[..., 0].long(), owner[..., 1].long(), owner[..., 2:]
         there = shape > 0
         figures: dict[str, float] = {}
@@ -99,8 +117,7 @@ class VisionHeads(nn.Module):
             out = head(merged).float().view(*merged.shape[:2], OWNERS, -1)
             s, c, b = out.split([self.shapes, self.colours, 4], -1)
             weight = 1.0 if level == 0 else 0.3
-            loss = loss + weight * F.cross_entropy(s.flatten(0, 2), shape.flatten())
-            loss = loss + weight * F.cross_entropy(c.flatten(0, 2), colour.flatten())
+            loss = loss + weight * (self._classes(s, shape) + self._classes(c, colour))
             off = (b - box).abs()[there]
             loss = loss + weight * 5 * torch.where(off < 0.02, off * off / 0.04, off - 0.01).mean()
             if level == 0:
@@ -111,3 +128,10 @@ class VisionHeads(nn.Module):
                     "box": (b - box).abs()[:, :, 0][main].mean().item(),
                 }
         return loss, figures
+
+    @staticmethod
+    def _classes(logits: Tensor, classes: Tensor) -> Tensor:
+        """Cross-entropy in which "none", the most frequent class, weighs less."""
+        weight = torch.ones(logits.shape[-1], device=logits.device)
+        weight[0] = 0.3
+        return F.cross_entropy(logits.flatten(0, 2), classes.flatten(), weight)

@@ -1,0 +1,128 @@
+"""Training's own forward passes and targets: they must be those of the library, or what is learned is not used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from qwenvl_ros import grounding
+from qwenvl_ros.types import Box
+from training.architecture import make_model, make_processor, make_tokenizer
+from training.dataset import Asked
+from training.language import Writer, answer_loss, collate, run_layers
+from training.targets import cell_objects, owners, to_patch_order
+from training.vision import DenseVision, to_patches
+
+IMAGES = np.random.default_rng(5).integers(0, 256, (2, 192, 256, 3), dtype=np.uint8)
+MUG = Asked("mug", Box(0.1, 0.2, 0.3, 0.4))
+CUBE = Asked("red cube", Box(0.5, 0.05, 0.95, 1.0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    return make_model(make_tokenizer(), seed=3).eval()
+
+
+def test_dense_vision_is_the_librarys_vision(model) -> None:
+    batch = make_processor(make_tokenizer()).image_processor(images=list(IMAGES), return_tensors="pt")
+    with torch.no_grad():
+        theirs = model.model.visual(batch["pixel_values"], batch["image_grid_thw"])
+        _, merged, deep = DenseVision(model.model.visual)(torch.from_numpy(IMAGES))
+    torch.testing.assert_close(merged.flatten(0, 1), theirs.pooler_output, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(deep[0].flatten(0, 1), theirs.deepstack_features[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("texts", "answer"),
+    [
+        (["mug"], [("mug", MUG)]),
+        (["red cube", "mug"], [("mug", MUG), ("red cube", CUBE)]),
+        ([], []),
+        (["fez"], []),
+    ],
+)
+def test_training_sees_what_the_processor_makes(model, texts, answer) -> None:
+    """The ids and logits of a training exchange equal those of AutoProcessor's chat and the library's forward."""
+    tokenizer = make_tokenizer()
+    processor, writer = make_processor(tokenizer), Writer(tokenizer)
+    exchange = writer.write(texts, answer)
+    chat = [
+        {"role": "user", "content": [{"type": "text", "text": grounding.prompt(texts)}, {"type": "image"}]},
+    ]
+    prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[prompt], images=[Image.fromarray(IMAGES[1])], return_tensors="pt")
+    length = inputs["input_ids"].shape[1]
+    assert exchange.ids[:length].tolist() == inputs["input_ids"][0].tolist()
+    longer = writer.write(["white bowl"], [("white bowl", MUG)] * 3)
+    batch = collate([exchange, longer], [1, 0], tokenizer.pad_token_id, torch.device("cpu"))
+    with torch.no_grad():
+        _, merged, deep = DenseVision(model.model.visual)(torch.from_numpy(IMAGES))
+        states = run_layers(
+            model.model.language_model, batch, merged, deep, len(model.model.language_model.layers)
+        )
+        ours = model.lm_head(model.model.language_model.norm(states[-1][0, :length]))
+        theirs = model(**inputs).logits[0]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_an_exchange_reads_as_qwen_answers() -> None:
+    tokenizer = make_tokenizer()
+    exchange = Writer(tokenizer).write(["red cube", "mug"], [("mug", MUG), ("red cube", CUBE)])
+    text = tokenizer.decode(exchange.ids[exchange.kinds != 0])
+    assert text == (
+        '[{"bbox_2d": [100, 200, 300, 400], "label": "mug"}, '
+        '{"bbox_2d": [500, 50, 950, 1000], "label": "red cube"}]<|im_end|>'
+    )
+    assert tokenizer.decode(Writer(tokenizer).write(["mug"], []).ids).endswith("assistant\n[]<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    "text", ["red cube", "Çay bardağı 茶杯", '{"a": [1, 20, 1001]}', "  two  spaces\n", "😀"]
+)
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    tokenizer = make_tokenizer()
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_loss_prefers_the_right_number() -> None:
+    tokenizer = make_tokenizer()
+    writer = Writer(tokenizer)
+    batch = collate([writer.write(["mug"], [("mug", MUG)])], [0], tokenizer.pad_token_id, torch.device("cpu"))
+    targets = batch.ids[batch.kinds != 0]
+    plain, comma = torch.tensor(writer.plain), torch.tensor(writer.comma)
+
+    def loss(shift: int) -> float:
+        logits = torch.zeros(len(targets), len(tokenizer))
+        chosen = targets.clone()
+        chosen[1] = writer.plain[100 + shift]
+        logits[torch.arange(len(targets)), chosen] = 12.0
+        return float(answer_loss(logits, batch, plain, comma, sigma=3.0))
+
+    assert loss(0) < loss(3) < loss(40)
+
+
+def test_cells_follow_their_patches() -> None:
+    """The order of cells is that of the pixels the vision tower gets."""
+    segmentation = np.full((480, 640), -1, np.int32)
+    segmentation[100:260, 200:420] = 0
+    cells = cell_objects(segmentation)
+    picture = np.repeat(np.repeat((cells == 0) * 255, 4, 0), 4, 1).astype(np.uint8)
+    patches = to_patches(torch.from_numpy(np.repeat(picture[None, :, :, None], 3, -1))).view(
+        1, 192, 3, 16, 16
+    )
+    seen = patches[:, :, 0, 2::4, 2::4].reshape(1, 192, 16).numpy() > 0
+    assert np.array_equal(seen, to_patch_order(cells[None] == 0))
+    assert seen.any() and not seen.all()
+
+
+def test_owners_are_the_largest_objects_of_a_token() -> None:
+    cells = np.full((48, 64), -1, np.int32)
+    cells[0:8, 0:5], cells[0:8, 5:8], cells[0:1, 8:10] = 1, 0, 1
+    box = np.array([[0.0, 0.1, 0.2, 0.3], [0.4, 0.5, 0.6, 0.7]])
+    out = owners(cells, np.array([3, 4]), np.array([5, 6]), box)
+    assert out[0, 0, 0].tolist() == pytest.approx([4, 6, 0.4, 0.5, 0.6, 0.7])
+    assert out[0, 0, 1].tolist() == pytest.approx([3, 5, 0.0, 0.1, 0.2, 0.3])
+    assert not out[0, 1].any(), "two cells are too few to own a token"
