@@ -23,11 +23,11 @@ from qwenvl_ros.ros.conversions.camera import (
 )
 from qwenvl_ros.ros.diagnostics import CameraHealth, Latencies
 from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
-from qwenvl_ros.ros.transforms import NotYet, Transforms
+from qwenvl_ros.ros.transforms import FixedPose, NotYet, PoseSource, PoseTopic, Transforms
 from qwenvl_ros.ros.worker import Arrived
 from qwenvl_ros.types import Intrinsics
 
-TF_PATIENCE_S = 0.2  # tf comes a little after the image
+POSE_PATIENCE_S = 0.2  # poses come a little after the image
 ASPECT_TOLERANCE = 0.01
 
 Message: TypeAlias = Image | CompressedImage
@@ -56,8 +56,13 @@ class Camera:
         self._latencies = latencies
         own = settings().cameras[name]
         self._own = own
-        self._fixed_pose = fixed_pose(own.pose)
         self._topics = topics(name, own)
+        self._poses: PoseSource | None = transforms
+        fixed = fixed_pose(own.pose)
+        if fixed is not None:
+            self._poses = FixedPose(fixed)
+        elif own.pose_topic:
+            self._poses = PoseTopic(node, own.pose_topic, settings().node.target_frame)
         self.since = time.monotonic()
         self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
         self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
@@ -88,6 +93,8 @@ class Camera:
         for each in self._subscriptions:
             self._node.destroy_subscription(each)
         self._subscriptions = []
+        if self._poses is not None and self._poses is not self._transforms:
+            self._poses.close()
         self._pairing.clear()
         self._without_pose.clear()
 
@@ -126,7 +133,7 @@ class Camera:
         self._latencies.add("convert", time.monotonic() - arrived)
         frame = Arrived(self.name, image, stamp, message.header.frame_id, arrived=arrived)
         if not self.has_depth:
-            self._place(frame, arrived + TF_PATIENCE_S)
+            self._place(frame, arrived + POSE_PATIENCE_S)
             return
         for pair in self._pairing.add_image(stamp, frame, arrived):
             self._complete(pair)
@@ -151,7 +158,7 @@ class Camera:
         if note:
             self.health.without_depth += 1
             frame = dataclasses.replace(frame, note=note)
-        self._place(frame, frame.arrived + TF_PATIENCE_S)
+        self._place(frame, frame.arrived + POSE_PATIENCE_S)
 
     def _with_depth(self, frame: Arrived, message: Message) -> tuple[Arrived, str]:
         began = time.monotonic()
@@ -173,12 +180,10 @@ class Camera:
 
     def _place(self, frame: Arrived, deadline: float) -> None:
         """Add the pose and offer the frame; without a pose it waits until its deadline."""
-        target = self._settings().node.target_frame
-        if target and self._fixed_pose is not None:
-            frame = dataclasses.replace(frame, pose=self._fixed_pose, reference_frame=target)
-        elif self._transforms is not None:
+        if self._poses is not None:
+            target = self._settings().node.target_frame
             try:
-                pose = self._transforms.pose(frame.frame_id, frame.stamp)
+                pose = self._poses.pose(frame.frame_id, frame.stamp)
             except NotYet as reason:
                 if time.monotonic() < deadline:
                     self._without_pose.append((frame, deadline))

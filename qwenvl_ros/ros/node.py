@@ -49,7 +49,7 @@ from qwenvl_ros.zoo import ZooError
 Create = Callable[[zoo.Model, EngineSettings], Backend]
 Done = TransitionCallbackReturn
 
-TICK_S = 0.05
+TICK_S = 0.02
 DIAGNOSTICS_S = 1.0
 
 
@@ -92,7 +92,9 @@ class SceneNode(LifecycleNode):
             model.limited(settings.perception.max_pixels)
             for name in settings.cameras:
                 transport.check_topics(name, settings.cameras[name])
-            if settings.node.target_frame and not all(each.pose for each in settings.cameras.values()):
+            if settings.node.target_frame and not all(
+                c.pose or c.pose_topic for c in settings.cameras.values()
+            ):
                 self._transforms = Transforms(self, settings.node.target_frame)
             self.get_logger().info(f"loading {model.name}")
             self._backend = self._create(model, settings.engine)
@@ -205,7 +207,13 @@ class SceneNode(LifecycleNode):
         self._health = ModelHealth()
 
     def _use(self, settings: Settings) -> None:
-        """New settings; the next frame sees all of them."""
+        """New settings; the next frame sees all of them.
+
+        Raises:
+            SettingError: the model that is loaded cannot take them.
+        """
+        if self._model is not None:
+            self._model.limited(settings.perception.max_pixels)
         self._settings = settings
         self._slots.set_limits(settings.limits)
         for name in settings.cameras:

@@ -76,7 +76,12 @@ class CameraSettings:
     )
     pose: str = setting(
         "",
-        "Fixed pose 'x y z qx qy qz qw' of the optical frame in target_frame, metres; '' = from tf.",
+        "Fixed pose 'x y z qx qy qz qw' of the optical frame in target_frame, metres.",
+        read_only=True,
+    )
+    pose_topic: str = setting(
+        "",
+        "PoseStamped of the optical frame in target_frame, as often as images; without it and `pose`, tf is asked.",
         read_only=True,
     )
 
@@ -165,13 +170,15 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def topics(camera: str, settings: CameraSettings) -> dict[str, str]:
-    """The topics of one camera by kind: image, and depth and camera_info where there is depth."""
+    """The topics of one camera by kind: image; depth, camera_info and pose where it has them."""
     image = settings.image_topic or f"{camera}/image_raw"
     base = image.removesuffix("/compressed")
     found = {"image": f"{base}/compressed" if settings.transport == "compressed" else image}
     if settings.depth_topic:
         beside = "/".join([*base.split("/")[:-1], "camera_info"])
         found |= {"depth": settings.depth_topic, "camera_info": settings.camera_info_topic or beside}
+    if settings.pose_topic:
+        found["pose"] = settings.pose_topic
     return found
 
 
@@ -216,8 +223,14 @@ def _camera_problems(values: Mapping[str, Any], cameras: Sequence[str]) -> Itera
         except ValueError as error:
             yield f"{name}.pose", f"{name}.pose = {text!r} cannot be read: {error}"
         else:
-            if pose is not None and not values.get("target_frame"):
-                yield f"{name}.pose", f"{name}.pose is given, but target_frame does not say in which frame"
+            topic = values.get(f"{name}.pose_topic", "")
+            if pose is not None and topic:
+                yield f"{name}.pose", f"{name}.pose and {name}.pose_topic are both given; leave one out"
+            if (pose is not None or topic) and not values.get("target_frame"):
+                yield (
+                    "target_frame",
+                    f"the pose of {name} is given, but target_frame does not say in which frame",
+                )
 
 
 def _kind(default: Any) -> str:

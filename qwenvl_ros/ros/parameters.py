@@ -22,7 +22,8 @@ _OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 class Parameters:
     """Declares the parameters on a node and keeps the settings they say.
 
-    on_change is called with the new settings after each accepted change, in the executor's thread.
+    on_change is called with the new settings at each change, in the executor's thread; it may raise SettingError
+    to refuse them.
     """
 
     def __init__(self, node: Node, on_change: Callable[[Settings], None]) -> None:
@@ -76,7 +77,8 @@ class Parameters:
             try:
                 value = self._node.declare_parameter(entry.name, default, _descriptor(entry)).value
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-                self._refused[entry.name] = f"parameter {entry.name}: {error}"
+                given = {entry.name: _from_ros(self._node._parameter_overrides[entry.name].value, entry)}
+                self._refused[entry.name] = node_settings.problems(given).get(entry.name, str(error))
                 value = self._node.declare_parameter(
                     entry.name, default, _descriptor(entry), ignore_override=True
                 ).value
@@ -99,11 +101,13 @@ class Parameters:
         reasons = [reason for name, reason in after.items() if name in changed or name not in before]
         if reasons:
             return _refusal("; ".join(reasons))
-        self._values = values
-        for name in changed:
-            self._refused.pop(name, None)
-        if changed and not after and not self._refused:
-            self._on_change(node_settings.build(values))
+        refused = {name: reason for name, reason in self._refused.items() if name not in changed}
+        if changed and not after and not refused:
+            try:
+                self._on_change(node_settings.build(values))
+            except SettingError as error:
+                return _refusal(str(error))
+        self._values, self._refused = values, refused
         return SetParametersResult(successful=True)
 
 

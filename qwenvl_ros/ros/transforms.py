@@ -1,23 +1,100 @@
-"""Where a camera was when it took an image: a fixed pose, or tf at the image's stamp."""
+"""Where a camera was when it took an image: a fixed pose, a topic with poses, or tf at the image's stamp."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from typing import Any, Protocol
 
+from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 
-from qwenvl_ros.ros.conversions.camera import pose_of
+from qwenvl_ros.ros.conversions.camera import pose_of, stamp_of
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.types import Pose
 
 
 class NotYet(LookupError):
-    """tf does not know the transform at that stamp; the message is tf's own."""
+    """The pose at that stamp is not known, or not yet; the message tells why."""
+
+
+class PoseSource(Protocol):
+    """Poses of optical frames in the target frame."""
+
+    def pose(self, frame_id: str, stamp: int) -> Pose:
+        """The pose at a stamp in nanoseconds; does not wait.
+
+        Raises:
+            NotYet: it is not known, or not yet.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class FixedPose:
+    """A camera that never moves."""
+
+    def __init__(self, pose: Pose) -> None:
+        self._pose = pose
+
+    def pose(self, frame_id: str, stamp: int) -> Pose:
+        return self._pose
+
+    def close(self) -> None:
+        pass
+
+
+class PoseTopic:
+    """A camera whose pose is published as PoseStamped, in the target frame, at least as often as its images."""
+
+    KEPT = 64
+    JUMP_BACK = 500_000_000
+
+    def __init__(self, node: Node, topic: str, target_frame: str) -> None:
+        self._node = node
+        self._target_frame = target_frame
+        self._poses: deque[tuple[int, Pose]] = deque(maxlen=self.KEPT)
+        self._problem = f"no pose has come on {node.resolve_topic_name(topic)}"
+        # Best effort hears every publisher.
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = node.create_subscription(PoseStamped, topic, self._on_pose, qos)
+
+    def pose(self, frame_id: str, stamp: int) -> Pose:
+        if not self._poses:
+            raise NotYet(self._problem)
+        if self._poses[-1][0] < stamp:
+            late = (stamp - self._poses[-1][0]) / 1e9
+            raise NotYet(
+                f"the newest pose on {self._subscription.topic_name} is {late:.3f} s older than the image"
+            )
+        return min(self._poses, key=lambda each: abs(each[0] - stamp))[1]
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        stamp = stamp_of(message.header.stamp)
+        if message.header.frame_id != self._target_frame:
+            self._problem = (
+                f"poses are in {message.header.frame_id!r}, not in target_frame {self._target_frame!r}"
+            )
+            return
+        try:
+            pose = pose_of(message)
+        except ValueError as error:
+            self._problem = f"a pose cannot be used: {error}"
+            return
+        if self._poses and stamp < self._poses[-1][0] - self.JUMP_BACK:
+            self._poses.clear()
+        self._poses.append((stamp, pose))
 
 
 class Transforms:
-    """Poses of optical frames in the target frame, from tf.
+    """Poses from tf, of every camera.
 
     Raises:
         SettingError: tf2_ros is not installed.
@@ -29,7 +106,7 @@ class Transforms:
         except ImportError as error:
             raise SettingError(
                 f"target_frame = {target_frame!r} needs tf2_ros, which is not installed: install ros-<distro>-tf2-ros, "
-                "or give every camera its `pose` parameter"
+                "or give every camera its `pose` or `pose_topic`"
             ) from error
         self._target_frame = target_frame
         self._error: type[Exception] = tf2_ros.TransformException
@@ -37,11 +114,6 @@ class Transforms:
         self._listener: Any = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
 
     def pose(self, frame_id: str, stamp: int) -> Pose:
-        """The pose of an optical frame at a stamp in nanoseconds; does not wait.
-
-        Raises:
-            NotYet: it is not known, or not yet.
-        """
         try:
             found = self._buffer.lookup_transform(self._target_frame, frame_id, Time(nanoseconds=stamp))
             return pose_of(found)
@@ -49,5 +121,4 @@ class Transforms:
             raise NotYet(str(error)) from error
 
     def close(self) -> None:
-        """Stop listening."""
         self._listener.unregister()

@@ -1,7 +1,174 @@
-"""Tests with a real ROS run on a domain of their own, so that no robot and no other run is heard."""
+"""Real nodes in processes of their own, on a domain of their own; the test speaks to them over DDS."""
+
+from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
-# 1 to 101 are safe on Linux; child processes inherit it. A domain set by hand wins.
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Before any context is made; the nodes' processes inherit it. Up to 101 is free of other ports on Linux.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+    os.environ.setdefault(variable, str(ROOT / "config" / "fastdds_shm.xml"))
+
+import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+
+from qwenvl_ros.msg import Scene  # noqa: E402
+
+PATIENCE = 120.0  # of waits for events; only a failing test gets there
+
+
+class Node:
+    """A process of scripted_node.py, and this process's ends of its topics and services."""
+
+    def __init__(self, near, log, options, parameters):
+        self.near = near
+        self._log = log
+        command = [sys.executable, str(Path(__file__).with_name("scripted_node.py")), *options, "--ros-args"]
+        for parameter in ("model:=Qwen/Qwen3-VL-4B-Instruct", *parameters):
+            command += ["-p", parameter]
+        with log.open("w") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+        self.scenes = near.hear(Scene, "/qwenvl/scene")
+        self.diagnostics = near.hear(DiagnosticArray, "/diagnostics")
+
+    def log(self):
+        return self._log.read_text()
+
+    def until(self, event, what):
+        """Spin until the event's value is true, and return it; the process must live."""
+        end = time.monotonic() + PATIENCE
+        while not (value := event()):
+            assert self.process.poll() is None, f"the node died:\n{self.log()}"
+            assert time.monotonic() < end, f"{what} never came:\n{self.log()}"
+            self.near.executor.spin_once(timeout_sec=0.1)
+        return value
+
+    def call(self, kind, service, **fields):
+        client = self.near.node.create_client(kind, f"/qwenvl/{service}")
+        self.until(lambda: client.wait_for_service(0.0) or self._pause(), service)
+        future = client.call_async(kind.Request(**fields))
+        self.until(future.done, f"an answer of {service}")
+        self.near.node.destroy_client(client)
+        return future.result()
+
+    def transition(self, name):
+        """Whether the transition succeeded."""
+        number = getattr(Transition, f"TRANSITION_{name.upper()}")
+        return self.call(ChangeState, "change_state", transition=Transition(id=number)).success
+
+    def state(self):
+        return self.call(GetState, "get_state").current_state.label
+
+    def set(self, **values):
+        """{name: reason it was refused, or ""}; a dot is written as two underscores."""
+        names = [name.replace("__", ".") for name in values]
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg()
+            for name, value in zip(names, values.values(), strict=True)
+        ]
+        results = self.call(SetParameters, "set_parameters", parameters=parameters).results
+        return {
+            name: "" if each.successful else each.reason for name, each in zip(names, results, strict=True)
+        }
+
+    def get(self, name):
+        return self.call(GetParameters, "get_parameters", names=[name]).values[0]
+
+    def describe(self, name):
+        return self.call(DescribeParameters, "describe_parameters", names=[name]).descriptors[0]
+
+    def wait_active(self, topic="/camera/image_raw"):
+        """Until it is active and hears what is published on the topic."""
+        self.until(
+            lambda: self.near.node.count_subscribers(topic) or self._pause(), f"a subscriber on {topic}"
+        )
+
+    def report(self, name, condition=lambda status: True):
+        """The next /diagnostics entry of this name that meets the condition."""
+        self.diagnostics.clear()
+
+        def found():
+            entries = [status for array in self.diagnostics for status in array.status]
+            self.diagnostics.clear()
+            return next((e for e in entries if e.name == f"/qwenvl: {name}" and condition(e)), None)
+
+        return self.until(found, f"diagnostics of {name}")
+
+    def stop(self):
+        """As Ctrl-C does; it must end cleanly."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(PATIENCE)
+        log = self.log()
+        assert self.process.returncode == 0, log
+        assert "Traceback" not in log and "terminate called" not in log, log
+
+    def _pause(self):
+        self.near.executor.spin_once(timeout_sec=0.05)
+        return False
+
+
+class Near:
+    """This process's node."""
+
+    def __init__(self):
+        self.context = rclpy.Context()
+        self.context.init()
+        self.node = rclpy.create_node("near", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+
+    def hear(self, kind, topic, reliability=ReliabilityPolicy.RELIABLE):
+        """A list that fills with the topic's messages."""
+        heard = []
+        self.node.create_subscription(
+            kind, topic, heard.append, QoSProfile(depth=50, reliability=reliability)
+        )
+        return heard
+
+    def publisher(self, kind, topic, reliability=ReliabilityPolicy.RELIABLE):
+        return self.node.create_publisher(kind, topic, QoSProfile(depth=10, reliability=reliability))
+
+    def now(self):
+        return self.node.get_clock().now().nanoseconds
+
+    def close(self):
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def near():
+    each = Near()
+    yield each
+    each.close()
+
+
+@pytest.fixture
+def start(near, tmp_path):
+    """start(*parameters, options=()) runs a node; it is stopped at the end and must end cleanly."""
+    nodes = []
+
+    def run(*parameters, options=()):
+        nodes.append(Node(near, tmp_path / f"node_{len(nodes)}.log", options, parameters))
+        return nodes[-1]
+
+    yield run
+    for node in nodes:
+        node.stop()

@@ -172,13 +172,16 @@ def to_camera_info(intrinsics: Intrinsics, stamp: int, frame_id: str) -> CameraI
     )
 
 
-def pose_of(message: TransformStamped) -> Pose:
-    """The transform that takes points of child_frame_id to header.frame_id.
+def pose_of(message: TransformStamped | PoseStamped) -> Pose:
+    """The transform that takes points of the posed frame (child_frame_id) to header.frame_id.
 
     Raises:
         ValueError: it is not finite, or its quaternion is zero.
     """
-    t, q = message.transform.translation, message.transform.rotation
+    if isinstance(message, PoseStamped):
+        t, q = message.pose.position, message.pose.orientation
+    else:
+        t, q = message.transform.translation, message.transform.rotation
     return geometry.pose((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
 

@@ -1,0 +1,48 @@
+"""scene_node with an engine that answers from a script, for the tests: the rest is the real thing."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+
+from qwenvl_ros.backends import BackendUnavailable, RequestFailed
+from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend
+from qwenvl_ros.ros.node import main
+
+ANSWER = """[
+    {"bbox_2d": [100, 200, 300, 600], "label": "red cube"},
+    {"bbox_2d": [500, 200, 700, 600], "label": "blue sphere"}
+]"""
+
+
+def run():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--answer", default=ANSWER)
+    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--hang", action="store_true", help="never answer, after the warm-up")
+    parser.add_argument("--fail", default="", help="fail each request with these words, after the warm-up")
+    parser.add_argument("--unavailable", default="", help="cannot be built, with these words")
+    options, rest = parser.parse_known_args()
+
+    def create(model, settings):
+        if options.unavailable:
+            raise BackendUnavailable(options.unavailable)
+        count = itertools.count()
+
+        def script(request):
+            if next(count) == 0:
+                return "[]"
+            if options.hang:
+                return HANG
+            if options.fail:
+                return RequestFailed(options.fail)
+            return Delayed(options.delay, options.answer)
+
+        return ScriptedBackend(script)
+
+    return main([sys.argv[0], *rest], create=create)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
