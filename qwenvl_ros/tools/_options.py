@@ -18,7 +18,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[Any], *names: s
             continue
         about = field.metadata
         unit = f" [{about['unit']}]" if about["unit"] else ""
-        default = "" if field.default == "" else f" (default: {field.default})"
+        shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = "" if shown == "" else f" (default: {shown})"
         option = f"--{field.name.replace('_', '-')}"
         text = (about["description"] + unit + default).replace("%", "%%")
         if isinstance(field.default, bool):
