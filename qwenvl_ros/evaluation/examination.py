@@ -103,23 +103,30 @@ def examine(
         question, pending = waiting.popleft()
         done.append(answered(question, pipeline.finish(pending).scene))
 
-    with Renderer(*SIZE) as renderer:
-        for seed in seeds:
-            image, asked = picture(seed, renderer)
-            for question in asked:
-                frame = Frame(camera="simulator", image=image, stamp=0)
-                chosen = replace(settings, queries=question.query.texts)
-                waiting.append((question, pipeline.start(frame, backend, model, chosen)))
-                if len(waiting) > 2 * backend.capacity:
-                    finish_oldest()
-            while len(done) >= len(KINDS):
-                yield done[: len(KINDS)]
-                del done[: len(KINDS)]
+    try:
+        with Renderer(*SIZE) as renderer:
+            for seed in seeds:
+                image, asked = picture(seed, renderer)
+                for question in asked:
+                    frame = Frame(camera="simulator", image=image, stamp=0)
+                    chosen = replace(settings, queries=question.query.texts)
+                    waiting.append((question, pipeline.start(frame, backend, model, chosen)))
+                    if len(waiting) > 2 * backend.capacity:
+                        finish_oldest()
+                yield from _whole_scenes(done)
         while waiting:
             finish_oldest()
-        while done:
-            yield done[: len(KINDS)]
-            del done[: len(KINDS)]
+        yield from _whole_scenes(done)
+    finally:  # stopped early: do not leave the engine working for nobody
+        for _, pending in waiting:
+            pending.future.cancel()
+
+
+def _whole_scenes(done: list[Answered]) -> Iterator[list[Answered]]:
+    """Take the scenes whose questions are all answered off the front of the list."""
+    while len(done) >= len(KINDS):
+        yield done[: len(KINDS)]
+        del done[: len(KINDS)]
 
 
 def answered(question: Question, scene: Scene) -> Answered:

@@ -25,11 +25,12 @@ from tqdm import tqdm
 
 from qwenvl_ros import backends, zoo
 from qwenvl_ros.backends import EngineSettings
-from qwenvl_ros.evaluation.examination import KINDS, Answered, Result, examine, result
+from qwenvl_ros.evaluation.examination import Answered, Result, examine, result
 from qwenvl_ros.evaluation.page import figure, page
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools._options import add_settings, read_settings
+from qwenvl_ros.types import Status
 from qwenvl_ros.zoo import ModelSettings
 
 COLUMNS = (
@@ -70,25 +71,31 @@ def run(args: argparse.Namespace) -> int:
     model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
     settings = read_settings(args, PerceptionSettings)
     backend = backends.create(model, read_settings(args, EngineSettings))
+    seeds = range(args.seed, args.seed + args.scenes)
     scenes: list[list[Answered]] = []
+    stopped = False
     started = time.perf_counter()
     try:
-        seeds = range(args.seed, args.seed + args.scenes)
         for answers in tqdm(examine(seeds, backend, model, settings), total=args.scenes, unit="scene"):
             scenes.append(answers)
+    except KeyboardInterrupt:  # what is done is done: report it
+        stopped = True
     finally:
         backend.close()
+    if not scenes:
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - started
-    scores = result([answer for answers in scenes for answer in answers])
+    everything = [answer for answers in scenes for answer in answers]
+    scores = result(everything)
     ran = {
         "model": backend.model,
         "backend": args.backend,
         "device": backend.device,
         "seed": args.seed,
-        "scenes": args.scenes,
-        "queries": args.scenes * len(KINDS),
+        "scenes": len(scenes),
+        "queries": len(everything),
         "seconds": round(seconds, 3),
-        "seconds_per_query": round(seconds / (args.scenes * len(KINDS)), 4),
+        "seconds_per_query": round(seconds / len(everything), 4),
     }
     show(scores, ran)
     if args.json:
@@ -97,7 +104,12 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.html:
         Path(args.html).write_text(page(scenes, scores, ran), encoding="utf-8")
-    return 0
+    if unanswered := [answer for answer in everything if answer.status is Status.BACKEND_FAILED]:
+        raise ToolError(
+            f"{len(unanswered)} of {len(everything)} queries were not answered and count as missed, "
+            f"the first because: {unanswered[0].status_message}"
+        )
+    return 130 if stopped else 0
 
 
 def to_json(scores: Result, ran: dict[str, Any]) -> dict[str, Any]:

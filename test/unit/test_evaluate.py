@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable
 
 import pytest
 
-from qwenvl_ros import grounding
+from qwenvl_ros import backends, grounding, zoo
 from qwenvl_ros.backends import Request, RequestFailed
 from qwenvl_ros.backends.scripted import ScriptedBackend
 from qwenvl_ros.evaluation.examination import KINDS, SIZE, Question, examine, picture, result
@@ -18,7 +19,7 @@ from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.queries import Kind
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES
-from qwenvl_ros.tools import evaluate
+from qwenvl_ros.tools import cli, evaluate
 from qwenvl_ros.types import Box
 from qwenvl_ros.zoo import Model, Sampling
 
@@ -144,6 +145,55 @@ def test_a_failing_engine_shows_in_the_statuses(asked):
         raise RequestFailed("out of memory")
 
     assert scored(asked, fail).statuses == {"BACKEND_FAILED": len(SEEDS) * len(KINDS)}
+
+
+def evaluate_by_command(monkeypatch, asked, answer, *arguments: str) -> int:
+    def script(request: Request) -> str:
+        return answer(asked[request.images[0].tobytes(), request.text])
+
+    monkeypatch.setattr(zoo, "resolve", lambda *_: MODEL)
+    monkeypatch.setattr(backends, "create", lambda *_: ScriptedBackend(script, capacity=2))
+    return cli.main(["evaluate", "--seed", str(SEEDS[0]), *arguments])
+
+
+def test_the_command_writes_scores_and_page_and_says_what_it_ran(monkeypatch, asked, tmp_path, capsys):
+    files = ["--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html")]
+    assert evaluate_by_command(monkeypatch, asked, truth, "--scenes", "2", *files) == 0
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert (scores["scenes"], scores["seed"], scores["queries"]) == (2, SEEDS[0], 2 * len(KINDS))
+    assert scores["f1"] == 1.0 and scores["every"]["f1"] == 1.0 and scores["absent_rate"] == 0.0
+    assert scores["calibration_error"] is None
+    assert "data:image/jpeg" in (tmp_path / "s.html").read_text()
+    assert "1.0000" in capsys.readouterr().out
+
+
+def test_the_command_fails_when_the_engine_does_not_answer(monkeypatch, asked, capsys):
+    def fail(question: Question) -> str:
+        raise RequestFailed("out of memory")
+
+    assert evaluate_by_command(monkeypatch, asked, fail, "--scenes", "1") == 1
+    assert "5 of 5 queries were not answered" in capsys.readouterr().err
+
+
+def test_ctrl_c_reports_the_scenes_that_are_done(monkeypatch, asked, tmp_path):
+    def script(question: Question) -> str:
+        if question.seed == SEEDS[2]:
+            signal.raise_signal(signal.SIGINT)
+        return truth(question)
+
+    path = tmp_path / "s.json"
+    assert evaluate_by_command(monkeypatch, asked, script, "--scenes", "6", "--json", str(path)) == 130
+    assert 1 <= json.loads(path.read_text())["scenes"] < 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--scenes", "0"], "at least 1 scene"), (["--json", "/nowhere/s.json"], "make it first")],
+)
+def test_what_cannot_be_done_is_said_before_the_model_is_loaded(monkeypatch, capsys, arguments, says):
+    monkeypatch.setattr(backends, "create", lambda *_: pytest.fail("the model was loaded"))
+    assert cli.main(["evaluate", *arguments]) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_the_json_is_strict_and_has_what_was_promised(asked):
