@@ -1,25 +1,29 @@
 """How much of each object is hidden, by which other object, or that it cannot be told.
 
 Over the object's whole (amodal) extent, the hidden share is that of the pixels with valid depth nearer than the
-object by max(0.05 m, 2 % of range). The whole extent is the tracked or last unoccluded one where the caller has
-it, else the visible surface completed on the sides where something nearer cuts it off.
+object: by max(0.05 m, 2 % of range), and by less (`nearer_object`) where the pixel belongs to another object, as
+that is no noise. The whole extent is the tracked or last unoccluded one where the caller has it, else the visible
+silhouette completed by symmetry where something nearer cuts it off (completion.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import ceil, isnan, nan
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qwenvl_ros.completion import complete
 from qwenvl_ros.geometry import Lifted
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Crop = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,13 @@ class Thresholds:
     )
     nearer_share: float = setting(
         0.02, "The same as a share of range; the larger of the two counts.", minimum=0.0, maximum=0.5
+    )
+    nearer_object: float = setting(
+        0.01,
+        "The same where the pixel belongs to another object; at least 3 sigma of depth.",
+        unit="m",
+        minimum=0.0,
+        maximum=1.0,
     )
 
 
@@ -107,32 +118,24 @@ def estimate(
         if surface is None:
             continue
         known = extents[index] if extents is not None else None
-        top, bottom, left, right = _window(surface, known, depth, scale, limits)
-        window = depth[top:bottom, left:right]
-        own = owner[top:bottom, left:right] == index
-        with np.errstate(invalid="ignore"):
-            nearer = (
-                np.isfinite(window)
-                & (window > 0)
-                & (window < surface.depth - _margin(surface, limits))
-                & ~own
-            )
-        visible, covered = int(own.sum()), int(nearer.sum())
-        if not visible:
-            continue
-        whole = visible + covered
-        who = np.bincount(owner[top:bottom, left:right][nearer] + 1, minlength=count + 1)[1:]
-        share[:, index] = who / whole
+        crop = _crop(surface, known, depth, scale)
+        visible = _silhouette(surface, crop)
+        others = np.where(visible, -1, owner[crop])
+        near = _nearer(depth[crop], visible, others, surface, limits)
+        whole = (
+            complete(visible, near, surface.foot - crop[0].start)
+            if known is None
+            else visible | _inside(crop, known, scale)
+        )
+        covered = whole & near
+        total = int(visible.sum()) + int(covered.sum())
+        who = np.bincount(others[covered] + 1, minlength=count + 1)[1:]
+        share[:, index] = who / total
         for other in np.flatnonzero(who):
-            pixels = nearer & (owner[top:bottom, left:right] == other)
-            gap[other, index] = surface.depth - float(np.median(window[pixels]))
-        fraction = visible / whole
+            gap[other, index] = surface.depth - float(np.median(depth[crop][covered & (others == other)]))
+        fraction = int(visible.sum()) / total
         hidden[index] = Hidden(classify(fraction), fraction, int(np.argmax(who)) if who.any() else None)
     return hidden, Cover(share, gap)
-
-
-def _margin(surface: Lifted, limits: Thresholds) -> float:
-    return max(limits.nearer, limits.nearer_share * surface.range)
 
 
 def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int64]:
@@ -146,40 +149,49 @@ def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int64]:
     return owner
 
 
-def _window(
-    surface: Lifted,
-    known: Box | None,
-    depth: Depth,
-    scale: tuple[float, float],
-    limits: Thresholds,
-) -> tuple[int, int, int, int]:
-    """The whole extent, as rows [top, bottom) and columns [left, right) of the depth image."""
-    height, width = depth.shape
-    rows, columns = np.flatnonzero(surface.mask.any(axis=1)), np.flatnonzero(surface.mask.any(axis=0))
-    top, bottom = surface.corner[0] + int(rows[0]), surface.corner[0] + int(rows[-1]) + 1
-    left, right = surface.corner[1] + int(columns[0]), surface.corner[1] + int(columns[-1]) + 1
+def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float]) -> Crop:
+    """The part of the depth image in which the whole object may lie: as much again on every side."""
+    (top, left), (rows, columns) = surface.corner, surface.mask.shape
+    margin = max(rows, columns)
+    low, high = [top - margin, left - margin], [top + rows + margin, left + columns + margin]
     if known is not None:
-        left, right = min(left, round(known.x_min * scale[0])), max(right, round(known.x_max * scale[0]))
-        top, bottom = min(top, round(known.y_min * scale[1])), max(bottom, round(known.y_max * scale[1]))
-    else:
-        # Completed to as wide as high (or as high as wide) on the sides that something nearer cuts off.
-        limit = surface.depth - _margin(surface, limits)
-        tall, wide = bottom - top, right - left
-        with np.errstate(invalid="ignore"):
-            cut_left = _cut(depth[top:bottom, max(left - 3, 0) : left], limit)
-            cut_right = _cut(depth[top:bottom, right : right + 3], limit)
-            cut_top = _cut(depth[max(top - 3, 0) : top, left:right], limit)
-            cut_bottom = _cut(depth[bottom : bottom + 3, left:right], limit)
-        missing = max(tall - wide, 0)
-        left -= missing // (1 + cut_right) if cut_left else 0
-        right += missing // (1 + cut_left) if cut_right else 0
-        missing = max(wide - tall, 0)
-        top -= missing // (1 + cut_bottom) if cut_top else 0
-        bottom += missing // (1 + cut_top) if cut_bottom else 0
-    return max(top, 0), min(bottom, height), max(left, 0), min(right, width)
+        low = [min(low[0], int(known.y_min * scale[1])), min(low[1], int(known.x_min * scale[0]))]
+        high = [max(high[0], ceil(known.y_max * scale[1])), max(high[1], ceil(known.x_max * scale[0]))]
+    rows_, columns_ = (slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, depth.shape, strict=True))
+    return rows_, columns_
 
 
-def _cut(strip: Depth, limit: float) -> bool:
-    """Whether something nearer lies along this side of the object."""
-    valid = strip > 0
-    return bool(strip.size and (valid & (strip < limit)).sum() > 0.2 * strip.size)
+def _silhouette(surface: Lifted, crop: Crop) -> Flags:
+    visible = np.zeros((crop[0].stop - crop[0].start, crop[1].stop - crop[1].start), dtype=bool)
+    top, left = surface.corner[0] - crop[0].start, surface.corner[1] - crop[1].start
+    visible[top : top + surface.mask.shape[0], left : left + surface.mask.shape[1]] = surface.mask
+    return visible
+
+
+def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:
+    """The pixels of a crop whose centres lie in a box."""
+    y, x = np.arange(crop[0].start, crop[0].stop) + 0.5, np.arange(crop[1].start, crop[1].stop) + 0.5
+    rows = (y >= box.y_min * scale[1]) & (y <= box.y_max * scale[1])
+    columns = (x >= box.x_min * scale[0]) & (x <= box.x_max * scale[0])
+    return rows[:, None] & columns[None, :]
+
+
+def _nearer(
+    depth: Depth, visible: Flags, others: NDArray[np.int64], surface: Lifted, limits: Thresholds
+) -> Flags:
+    """The pixels that are nearer than the object's visible pixel next to them."""
+    labels = cv2.distanceTransformWithLabels(
+        (~visible).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    own = np.zeros(int(labels.max()) + 1)
+    own[labels[visible]] = depth[visible]
+    reference = own[labels]
+    reference = np.where(np.isfinite(reference) & (reference > 0), reference, surface.depth)
+    margin = np.where(
+        others >= 0,
+        max(limits.nearer_object, 3.0 * surface.sigma),
+        max(limits.nearer, limits.nearer_share * surface.range),
+    )
+    with np.errstate(invalid="ignore"):
+        near: Flags = (depth > 0) & (depth < reference - margin) & ~visible
+    return near

@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import Floats, apply, deproject, scaled
+from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled
 from qwenvl_ros.geometry.segment import FEWEST_PIXELS, Segments, segment
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
 
 Mask = NDArray[np.bool_]
 
+_SAME_BOX = 0.85  # intersection over union from which on two boxes are on the same object
 _TRIM = 0.5  # per cent of the points left out at either end of an extent: flying pixels
 _FOOT = 2.5  # an object that reaches down to this many tolerances over a plane stands on it
+_UPRIGHT = 0.2  # least cosine between the image's up and the normal of a plane that things can stand on
 _LEAST_NOISE = 0.001  # depth is never better than this share of range
 
 
@@ -27,6 +29,7 @@ class Lifted:
     low, high: axis-aligned extent, metres, in the reference frame (optical frame without a pose).
     sigma: standard deviation of the depth noise, metres. range: median distance from the camera, metres.
     depth: median depth along the optical axis, metres.
+    foot: row of the depth image, pixels, where the front of the object would meet the plane below it; NaN = none.
     mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
     """
 
@@ -35,6 +38,7 @@ class Lifted:
     sigma: float
     range: float
     depth: float
+    foot: float
     corner: tuple[int, int]
     mask: Mask
 
@@ -59,9 +63,9 @@ def lift(box: Box, frame: Frame) -> Lifted | None:
 def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     """The visible surfaces of the objects in boxes (pixels of frame.image), one for each box.
 
-    All boxes of a frame belong in one call: a pixel counts for one object only. The depth image may be of
-    another size than the image, seen through the same lens. None where there is no depth, no intrinsics, or
-    fewer than FEWEST_PIXELS returns.
+    All boxes of a frame belong in one call: a pixel counts for one object only, unless two boxes are the same. The
+    depth image may be of another size than the image, seen through the same lens. None where there is no
+    depth, no intrinsics, or fewer than FEWEST_PIXELS returns.
     """
     depth, intrinsics = frame.depth, frame.intrinsics
     if depth is None or intrinsics is None or depth.ndim != 2 or 0 in depth.shape or not boxes:
@@ -73,8 +77,12 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     image = frame.image
     if image.shape[:2] != depth.shape:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    found = segment(inside, depth, image, camera)
-    return [_lifted(index, found, camera, frame.pose) for index in range(len(boxes))]
+    # Two boxes on the same object (two queries that it answers) share its pixels.
+    first = [next(i for i, other in enumerate(inside) if box.iou(other) > _SAME_BOX) for box in inside]
+    kept = sorted(set(first))
+    found = segment([inside[i] for i in kept], depth, image, camera)
+    lifted = {i: _lifted(index, found, camera, frame.pose) for index, i in enumerate(kept)}
+    return [lifted[i] for i in first]
 
 
 def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) -> Lifted | None:
@@ -102,6 +110,7 @@ def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) 
         sigma=max(found.noise, _LEAST_NOISE) * median,
         range=float(np.median(np.linalg.norm(points, axis=1))),
         depth=median,
+        foot=_foot(points, found, camera),
         corner=(top, left),
         mask=mask,
     )
@@ -116,6 +125,15 @@ def _feet(points: Floats, found: Segments) -> Floats:
             feet: Floats = points[near] - height[near, None] * plane.normal
             return feet
     return points[:0]
+
+
+def _foot(points: Floats, found: Segments, camera: Intrinsics) -> float:
+    upright = max(found.planes, key=lambda plane: -float(plane.normal[1]), default=None)
+    if upright is None or -upright.normal[1] < _UPRIGHT:
+        return float("nan")
+    front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
+    dropped = front - (front @ upright.normal + upright.offset) * upright.normal
+    return float(project(camera, dropped)[0, 1])
 
 
 def _vector(values: Floats) -> Vector:

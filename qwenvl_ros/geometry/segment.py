@@ -24,8 +24,8 @@ FEWEST_PIXELS = 6  # with fewer returns inside a box there is no position
 
 _PLANE_SHARE = 0.15  # of the sampled surroundings that a plane must hold
 _PLANES = 3
-_TRIALS = 80
-_SAMPLES = 2500
+_TRIALS = 60
+_SAMPLES = 1000
 _FLAT_SHARE = 0.1  # of a box's returns that must stand out from the planes
 _LOOSE_SHARE = 0.3  # of a piece that must lie in the box of its object
 _OWN_SHARE = 0.6  # of a piece that must lie in a box to be taken for its own

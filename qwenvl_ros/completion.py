@@ -1,0 +1,102 @@
+"""The whole silhouette of an object of which a part is hidden, completed by symmetry.
+
+Seen upright, most things are about as wide to the left of their axis as to the right. Where a row of the visible
+silhouette ends against something nearer, its other end is mirrored about the axis; where the silhouette ends below
+against something nearer, it goes on down to where it would stand. What is nowhere cut off is left as it is.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+_BESIDE = 3  # pixels beyond the silhouette in which something nearer cuts it off
+_CUT = 0.3  # share of the columns that must be cut off below for the object to go on down
+_TALLEST = 3.0  # heights for a width, beyond which it does not go on down
+
+
+def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
+    """(H, W) bool, the whole silhouette: the convex hull of the visible one, mirrored and carried down where cut off.
+
+    Args:
+        visible: (H, W), the visible silhouette; at least one pixel.
+        nearer: (H, W), what is nearer than the object.
+        foot: row at which the object would stand on what is below it; NaN when unknown.
+    """
+    hull = _hull(visible)
+    rows = np.flatnonzero(hull.any(axis=1))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left = np.argmax(hull[top:bottom], axis=1).astype(np.float64)
+    right = hull.shape[1] - np.argmax(hull[top:bottom, ::-1], axis=1).astype(np.float64)
+    cut_left = _cut(nearer[top:bottom], left - 1, -1)
+    cut_right = _cut(nearer[top:bottom], right, 1)
+    axis = _axis(left, right, ~cut_left & ~cut_right)
+    if axis is not None:
+        half = np.maximum(np.where(cut_left, 0, axis - left), np.where(cut_right, 0, right - axis))
+        both = cut_left & cut_right
+        if both.any() and not both.all():
+            half[both] = np.interp(np.flatnonzero(both), np.flatnonzero(~both), half[~both])
+        left = np.where(cut_left, np.minimum(left, axis - half), left)
+        right = np.where(cut_right, np.maximum(right, axis + half), right)
+    elif cut_left.any() != cut_right.any():  # no row shows both ends: as wide as high
+        missing = max((bottom - top) - float((right - left).max()), 0.0)
+        left = np.where(cut_left, left - missing, left)
+        right = np.where(cut_right, right + missing, right)
+    columns = np.arange(hull.shape[1]) + 0.5
+    whole = hull.copy()
+    whole[top:bottom] |= (columns >= left[:, None]) & (columns <= right[:, None])
+    return _down(whole, visible, nearer, foot)
+
+
+def _hull(visible: Flags) -> Flags:
+    points = cv2.findNonZero(visible.astype(np.uint8))
+    filled = cv2.fillConvexPoly(np.zeros(visible.shape, np.uint8), cv2.convexHull(points), 1)
+    return filled.astype(bool)
+
+
+def _cut(nearer: Flags, edge: Floats, step: int) -> Flags:
+    """Per row, whether something nearer lies within a few pixels beyond the edge."""
+    rows, last = np.arange(len(nearer)), nearer.shape[1] - 1
+    cut = np.zeros(len(nearer), dtype=bool)
+    for distance in range(_BESIDE):
+        cut |= nearer[rows, np.clip(edge.astype(np.int64) + step * distance, 0, last)]
+    return cut
+
+
+def _axis(left: Floats, right: Floats, free: Flags) -> Floats | None:
+    """Middle column per row, from the rows that show both ends; None when there are too few."""
+    rows = np.flatnonzero(free)
+    if len(rows) < max(3, 0.1 * len(free)):
+        return None
+    middle = 0.5 * (left + right)[rows]
+    if len(rows) >= max(10, 0.4 * len(free)):  # perspective tilts the axis
+        slope, start = np.polyfit(rows, middle, 1)
+        return np.asarray(start + slope * np.arange(len(free)))
+    return np.full(len(free), float(np.median(middle)))
+
+
+def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
+    """The silhouette carried down to its foot where something nearer cuts it off below."""
+    height = whole.shape[0]
+    columns = np.flatnonzero(visible.any(axis=0))
+    lowest = height - 1 - np.argmax(visible[::-1, columns], axis=0)
+    cut = np.zeros(len(columns), dtype=bool)
+    for distance in range(1, _BESIDE + 1):
+        cut |= nearer[np.minimum(lowest + distance, height - 1), columns]
+    if cut.mean() < _CUT:
+        return whole
+    rows = np.flatnonzero(whole.any(axis=1))
+    widths = whole[rows].sum(axis=1)
+    wide, top, bottom = int(widths.max()), int(rows[0]), int(rows[-1]) + 1
+    base = top + wide if not isfinite(foot) else int(min(foot, top + _TALLEST * wide))
+    result = whole.copy()
+    span = slice(max(bottom - 4, top), bottom)
+    middle = whole[span].any(axis=0)
+    result[bottom : min(base, height)] |= middle
+    return result
