@@ -54,13 +54,14 @@ def answers_in(group: Group, tally: Tally) -> Iterator[Answer]:
             yield Answer(bare[0], "", bare[1], bare=True)
         return
     items = list(zip([key.strip().casefold() for key in group.keys], group.values, strict=True))
-    label = _label(items)
+    named = _named(items)
     boxes = [(key, value) for key, value in items if _is_box(key) and not _lists_objects(value)]
     boxes.sort(key=lambda item: item[0] != "bbox_2d")
     for key, value in boxes:
         read = _boxes(value)
         if not read:
             continue
+        label = named or _any_text(items)
         name, spans = (label.value or "", ((label.start, label.end),)) if label else ("", ())
         for corners, places in read:
             yield Answer(corners, name, places + spans)
@@ -69,13 +70,19 @@ def answers_in(group: Group, tally: Tally) -> Iterator[Answer]:
         return
     if any(_POINT_KEY.search(key) for key, _ in items):
         tally.add("points without a box left out")
-    elif any(not is_empty_list(value) for _, value in boxes) or (label and (boxes or not group.holds_object)):
-        tally.add("objects without a readable box dropped")
+    elif boxes or not group.holds_object:
+        lists = any(isinstance(value, Group) and not value.blank for value in group.values)
+        if named or ((boxes or lists) and not says_nothing(group)):
+            tally.add("objects without a readable box dropped")
 
 
-def is_empty_list(value: Scalar | Group) -> bool:
-    """Whether it is [] and nothing else."""
-    return isinstance(value, Group) and not value.is_object and value.blank
+def says_nothing(group: Group) -> bool:
+    """Whether it is [], or an object with nothing else but numbers: {"objects": [], "count": 0}."""
+    if not group.is_object:
+        return group.blank
+    empty = [isinstance(value, Group) and not value.is_object and value.blank for value in group.values]
+    scalars = [value.value for value in group.values if isinstance(value, Scalar)]
+    return any(empty) and sum(empty) + len(scalars) == len(empty) and all(map(_is_number_or_null, scalars))
 
 
 def _is_box(key: str) -> bool:
@@ -86,17 +93,22 @@ def _lists_objects(value: Scalar | Group) -> bool:
     return isinstance(value, Group) and not value.is_object and value.holds_object
 
 
-def _label(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
-    """The scalar under the best known label key, else the first under a key that is neither box nor point."""
-    texts = [
-        (key, value) for key, value in items if isinstance(value, Scalar) and (value.value or "").strip()
-    ]
-    named = dict(reversed(texts))
-    for key in _LABEL_KEYS:
-        if key in named:
-            return named[key]
-    for key, value in texts:
-        if not _BOX_KEY.search(key) and not _POINT_KEY.search(key) and _number(value.value) is None:
+def _named(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
+    """The text under the best known label key."""
+    texts = {
+        key: value
+        for key, value in reversed(items)
+        if isinstance(value, Scalar) and (value.value or "").strip()
+    }
+    return next((texts[key] for key in _LABEL_KEYS if key in texts), None)
+
+
+def _any_text(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
+    """The first text under a key that is neither box nor point, in whatever language the key is."""
+    for key, value in items:
+        if not isinstance(value, Scalar) or _BOX_KEY.search(key) or _POINT_KEY.search(key):
+            continue
+        if value.value and value.value.strip() and _number(value.value) is None:
             return value
     return None
 
@@ -147,3 +159,7 @@ def _number(text: str | None) -> float | None:
         return None if text is None or "_" in text else float(text)
     except ValueError:
         return None
+
+
+def _is_number_or_null(text: str | None) -> bool:
+    return text is None or _number(text) is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from qwenvl_ros.backends import Token
-from qwenvl_ros.grounding.answers import Answer, Tally, answers_in, is_empty_list
+from qwenvl_ros.grounding.answers import Answer, Tally, answers_in, says_nothing
 from qwenvl_ros.grounding.confidence import Confidence
 from qwenvl_ros.grounding.pixels import GRID, Corners, Placement
 from qwenvl_ros.grounding.queries import match, plain, same_name
@@ -204,10 +204,7 @@ def _says_nothing(text: str, reading: Reading, tally: Tally, queries: Sequence[s
     if tally.counts:
         return False
     if reading.outer:
-        return all(
-            any(map(is_empty_list, group.values)) if group.is_object else group.blank
-            for group in reading.outer
-        )
+        return all(map(says_nothing, reading.outer))
     words = plain(re.sub(r"```(?:\w*\s)?", " ", text)).casefold().strip(" .!\"'")
     said = _NOTHING.fullmatch(words)
     if said is None:
