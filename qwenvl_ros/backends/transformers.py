@@ -96,10 +96,9 @@ class TransformersBackend:
             self._wake.notify()
         atexit.unregister(self.close)
         if (
-            threading.current_thread() is self._thread
-        ):  # from on_text or a done-callback: the worker frees the model
-            return
-        self._thread.join()
+            threading.current_thread() is not self._thread
+        ):  # it is in on_text and callbacks; it ends all the same
+            self._thread.join()
 
     def encode(self, requests: Sequence[Request]) -> Any:
         """What the network is given for these requests together, as tensors on the CPU.

@@ -352,9 +352,13 @@ def test_an_engine_may_be_closed_from_its_own_thread(checkpoint):
 
 def test_a_program_that_forgets_to_close_still_ends(checkpoint):
     code = (
+        "import threading, time\n"
         "from qwenvl_ros import backends, zoo\n"
+        "busy = threading.Event()\n"
         f"engine = backends.create(zoo.resolve({str(checkpoint)!r}))\n"
-        "engine.submit(backends.Request([], 'mug', max_tokens=4000))\n"
+        "engine.submit(backends.Request([], 'mug', max_tokens=4000, on_text=lambda text: busy.set()))\n"
+        "busy.wait()\n"
+        "time.sleep(0.5)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
