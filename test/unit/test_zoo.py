@@ -65,6 +65,7 @@ def test_pixels_of_a_real_model_are_the_suggested_token_budget():
     rules = zoo.resolve("8b").pixels
     assert (rules.min_pixels / 1024, rules.max_pixels / 1024) == (256, 1280)
     assert grounding.place(1920, 1080, rules).canvas == (1504, 832)
+    assert rules == grounding.PixelRules()
 
 
 def test_fewer_pixels_on_request():
