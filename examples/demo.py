@@ -31,21 +31,20 @@ import cv2
 import rclpy
 from ament_index_python.packages import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
 from qwenvl_ros.drawing import annotate
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros.bags import BagWriter
-from qwenvl_ros.ros.conversions.camera import image_of, stamp_of, to_transform
+from qwenvl_ros.ros.conversions.camera import image_of, pose_of, stamp_of, to_transform
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.scene_json import to_json
-from qwenvl_ros.sim.gl import NoOpenGL
-from qwenvl_ros.sim.show import Show, ShowSettings, optical_frame
-from qwenvl_ros.types import Pose
+from qwenvl_ros.sim.show import ShowSettings, optical_frame
 
 CAMERA, WORLD = "camera", "world"
 PATIENCE_S = 180.0  # without a scene for so long, something is wrong
@@ -83,6 +82,7 @@ class Recorder(Node):
         self._images: dict[int, Image] = {}
         self._record(f"/{CAMERA}/image_raw", Image, self._image)
         self._record(f"/{CAMERA}/camera_info", CameraInfo)
+        self._record(f"/{CAMERA}/pose", PoseStamped, self._pose)
         self._record("/qwenvl/scene", SceneMessage, self._scene)
         self._record("/qwenvl/markers", MarkerArray)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
@@ -103,6 +103,12 @@ class Recorder(Node):
         self._images[stamp_of(message.header.stamp)] = message
         if len(self._images) > IMAGES_KEPT:
             del self._images[next(iter(self._images))]
+
+    def _pose(self, message: PoseStamped) -> None:
+        """Foxglove and RViz place images and markers by /tf."""
+        stamp = stamp_of(message.header.stamp)
+        moved = to_transform(pose_of(message), stamp, message.header.frame_id, optical_frame(CAMERA))
+        self._bag.write_transforms("/tf", [moved], self.get_clock().now().nanoseconds)
 
     def _scene(self, message: SceneMessage) -> None:
         scene = scene_of(message)
@@ -130,11 +136,10 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
     out.mkdir(parents=True, exist_ok=True)
     for name in ("annotated.png", "scenes.jsonl", "scenes.mcap"):
         (out / name).unlink(missing_ok=True)
-    pose = _pose(show)
     parameters = {
         "model": model,
         f"{CAMERA}.depth_topic": f"/{CAMERA}/depth/image_raw",
-        f"{CAMERA}.pose": _written(pose),
+        f"{CAMERA}.pose_topic": f"/{CAMERA}/pose",
         "target_frame": WORLD,
     }
     programs = Path(get_package_prefix("qwenvl_ros")) / "lib" / "qwenvl_ros"
@@ -147,8 +152,6 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
         # The recording is kept whatever happens: it shows what went wrong.
         with BagWriter(out / "scenes.mcap") as bag:
             recorder = Recorder(out, bag)
-            now = recorder.get_clock().now().nanoseconds
-            bag.write_transforms("/tf_static", [to_transform(pose, now, WORLD, optical_frame(CAMERA))], now)
             try:
                 with (
                     child("camera", simulate, out / "camera.log") as camera,
@@ -172,9 +175,11 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
 
 
 def _watch(recorder: Recorder, scenes: int, children: Sequence[Child]) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
     heard, since = 0, time.monotonic()
     while recorder.scenes < scenes:
-        rclpy.spin_once(recorder, timeout_sec=0.1)
+        executor.spin_once(timeout_sec=0.1)
         for each in children:
             if (status := each.process.poll()) is not None:
                 raise DemoFailed(
@@ -224,16 +229,6 @@ def _nothing() -> Iterator[None]:
     yield None
 
 
-def _pose(show: ShowSettings) -> Pose:
-    with Show(show) as cameras:
-        return cameras.layout(0.0).cameras[0].pose
-
-
-def _written(pose: Pose) -> str:
-    """As the node's parameter <camera>.pose wants it: x y z qx qy qz qw."""
-    return " ".join(f"{v:.9g}" for v in (*pose.translation, *Rotation.from_matrix(pose.rotation).as_quat()))
-
-
 def _arguments(parameters: Mapping[str, object]) -> list[str]:
     """Parameters for a node's command line; a JSON value is a YAML value too."""
     written = (f"{name}:={json.dumps(value)}" for name, value in parameters.items())
@@ -256,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"starting the camera, the model ({args.model}) and the planner; Ctrl-C ends the demo", flush=True)
     try:
         objects = run(args.scenes, args.out, show, args.model)
-    except (DemoFailed, NoOpenGL, OSError) as error:
+    except (DemoFailed, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"{objects} objects found in {time.monotonic() - started:.0f} s; look at {args.out}/annotated.png,")

@@ -132,7 +132,7 @@ def test_it_finds_objects_says_so_and_leaves_a_record(demo, tmp_path):
     ]
     assert {(m.header.stamp.sec, m.header.stamp.nanosec) for m in found["/qwenvl/scene"]} & stamps
     assert np.asarray(found["/camera/image_raw"][0].data).std() > 1
-    assert found["/qwenvl/markers"] and found["/tf_static"]
+    assert found["/qwenvl/markers"] and found["/tf"]
     assert "MSG: qwenvl_ros/SpatialRelation" in schemas(out / "scenes.mcap")["qwenvl_ros/msg/Scene"]
 
 
