@@ -35,6 +35,9 @@ setup(
         "tqdm>=4.57",
         "transformers>=4.57",
     ],
+    extras_require={
+        "develop": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=7", "ruff==0.17.6", "types-PyYAML", "types-tqdm"],
+    },
     entry_points={
         "console_scripts": [
             "qwenvl = qwenvl_ros.tools.cli:main",

@@ -33,6 +33,12 @@ sourced_ros() {
 }
 
 ros=$(sourced_ros)
+made_for=$(cat .venv/world 2> /dev/null || true)
+if [ -z "$ros" ] && [ -f "$made_for/setup.bash" ]; then
+  # Set up with this ROS before; a shell that has not sourced it is no wish to change that.
+  set +u && . "$made_for/setup.bash" && set -u
+  ros=$made_for
+fi
 world=${ros:-wheels}
 inputs=$(cat requirements/*.txt environment/*.* environment/ros_prefix/* setup.py | sha256sum)
 ready="$world $inputs"
@@ -68,15 +74,15 @@ if [ -n "$ros" ]; then
   [ "$python" != none ] || fail "no python3 can import rclpy, though $ros is sourced" "leave conda or venvs and try again"
   "$python" -c "import sys; sys.exit(sys.version_info < (3, 10))" || fail "ROS 2 before Humble is too old" "use Humble or later"
 else
-  # The wheels exist for these.
-  for python in python3 python3.13 python3.12 python3.11 python3.10 none; do
-    "$python" -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))" 2> /dev/null && break
+  # Wheels of all we need exist for these.
+  for python in python3 python3.13 python3.12 python3.11 none; do
+    "$python" -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2> /dev/null && break
   done
   if [ "$python" = none ]; then
-    system "Python 3.10 to 3.13 is missing" python3
+    system "Python 3.11 to 3.13 is missing" python3
     python=python3
-    "$python" -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))" ||
-      fail "$("$python" --version) has no ROS 2 wheels" "install Python 3.10 to 3.13 beside it, or source a ROS 2"
+    "$python" -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" ||
+      fail "$("$python" --version) has no ROS 2 wheels" "install Python 3.11, 3.12 or 3.13 beside it, or source a ROS 2"
   fi
 fi
 
@@ -96,8 +102,8 @@ CHECK
 
 # ---- The venv --------------------------------------------------------------------------------------------------
 
-if [ -f .venv/world ] && [ "$(cat .venv/world)" != "$world" ]; then
-  say "Starting afresh: .venv was made for $(cat .venv/world), now it is $world"
+if [ -n "$made_for" ] && [ "$made_for" != "$world" ]; then
+  say "Starting afresh: .venv was made for $made_for, now it is $world"
   rm -rf .venv build install
 fi
 if [ ! -f .venv/world ]; then
@@ -143,10 +149,10 @@ if [ -z "$ros" ]; then
     -r requirements/runtime.txt -r requirements/develop.txt
   install "qwenvl_ros itself, as it lies here" --no-deps --no-build-isolation -e .
 else
-  # The C extensions of that ROS are bound to the NumPy it came with.
-  .venv/bin/python -c "import numpy; print('numpy==' + numpy.__version__)" > .venv/numpy-of-ros.txt
+  # The C extensions of that ROS are bound to the NumPy it came with, and colcon to setuptools before 80.
+  .venv/bin/python -c "import numpy; print(f'numpy=={numpy.__version__}\nsetuptools<80')" > .venv/constraints.txt
   install "transformers, MuJoCo, OpenCV, and qwenvl_ros as it lies here (250 MB to download)" \
-    -c .venv/numpy-of-ros.txt -r requirements/develop.txt -e .
+    -c .venv/constraints.txt -e '.[develop]'
 fi
 install "torchvision, which transformers wants importable" --no-deps "$(grep ^torchvision requirements/torch.txt)"
 packages=$(.venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
