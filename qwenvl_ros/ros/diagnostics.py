@@ -90,13 +90,15 @@ class Seen:
     arrived: int = 0
     refused: int = 0
     published: int = 0
+    without_stamp: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
 
 def seen(health: CameraHealth, counts: Counts | None, now: float) -> Seen:
     """The counters now, to compare with at the next tick."""
     dropped = dict(counts.dropped) if counts else {}
-    return Seen(now, health.arrived, sum(health.refused.values()), health.published, dropped)
+    refused = sum(health.refused.values())
+    return Seen(now, health.arrived, refused, health.published, health.without_stamp, dropped)
 
 
 def camera_report(
@@ -129,7 +131,7 @@ def camera_report(
         message += "raise max_age, lower the load, or check the camera's clock"
     elif dropped.get(Drop.FUTURE):
         level, message = Level.WARN, f"{dropped[Drop.FUTURE]} frames {Drop.FUTURE.value}"
-    elif health.without_stamp:
+    elif after.without_stamp > before.without_stamp:
         level = Level.WARN
         message += "; images have no stamp: the time of arrival is used, set header.stamp in the driver"
     elif health.depth_note or health.pose_note:

@@ -70,7 +70,7 @@ class SceneNode(LifecycleNode):
         self._transforms: Transforms | None = None
         self._cameras: dict[str, Camera] = {}
         self._before: dict[str, Seen] = {}
-        self._parameters = Parameters(self, self._use)
+        self._told = Parameters(self, self._use)
         self._scenes = self.create_publisher(SceneMessage, "~/scene", QoSProfile(depth=10))
         self._marker_arrays = self.create_publisher(MarkerArray, "~/markers", QoSProfile(depth=10))
         self._pictures = self.create_publisher(CompressedImage, "~/annotated/compressed", QoSProfile(depth=1))
@@ -78,16 +78,16 @@ class SceneNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._tick_timer = self.create_timer(TICK_S, self._tick, clock=steady)
         self._report_timer = self.create_timer(DIAGNOSTICS_S, self._report, clock=steady)
-        for hint in self._parameters.unknown():
+        for hint in self._told.unknown():
             self.get_logger().warning(hint)
         self._start_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check, load, warm up; FAILURE with the reason and the remedy in the log and /diagnostics."""
-        self._parameters.declare_cameras()
+        self._told.declare_cameras()
         began = time.monotonic()
         try:
-            settings = self._parameters.settings()
+            settings = self._told.settings()
             model = zoo.resolve(settings.model.model, settings.model.variant, settings.model.precision)
             model.limited(settings.perception.max_pixels)
             for name in settings.cameras:
@@ -104,7 +104,7 @@ class SceneNode(LifecycleNode):
         except Exception as error:  # rclpy would swallow it
             return self._fail_to_configure(f"{type(error).__name__}: {error}")
         self._model = model
-        self._parameters.locked = True
+        self._told.locked = True
         self._use(settings)
         self._health = ModelHealth(state="inactive", model=self._backend.model, device=self._backend.device)
         took = time.monotonic() - began
@@ -152,7 +152,7 @@ class SceneNode(LifecycleNode):
 
     def _autostart(self) -> None:
         self._start_timer.cancel()
-        if not self._parameters.value("autostart"):
+        if not self._told.value("autostart"):
             self.get_logger().info("autostart is false; waiting for lifecycle transitions")
             return
         if self.trigger_configure() == Done.SUCCESS:
@@ -203,7 +203,7 @@ class SceneNode(LifecycleNode):
             self._transforms.close()
             self._transforms = None
         self._model = None
-        self._parameters.locked = False
+        self._told.locked = False
         self._health = ModelHealth()
 
     def _use(self, settings: Settings) -> None:
@@ -260,7 +260,7 @@ class SceneNode(LifecycleNode):
             publishers, hints = transport.look(self, name, camera)
             reports.append(camera_report(name, camera.health, before, after, camera.since, publishers, hints))
             self._before[name] = after
-        hints_of_parameters = "; ".join(self._parameters.unknown())
+        hints_of_parameters = "; ".join(self._told.unknown())
         reports.append(transport.report(hints_of_parameters))
         stamp = self.get_clock().now().nanoseconds
         self._diagnostics.publish(to_diagnostics(reports, stamp, self.get_fully_qualified_name()))

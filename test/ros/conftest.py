@@ -153,22 +153,32 @@ class Near:
         self.context.try_shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def near():
     each = Near()
     yield each
     each.close()
 
 
-@pytest.fixture
-def start(near, tmp_path):
-    """start(*parameters, options=()) runs a node; it is stopped at the end and must end cleanly."""
+def _starting(near, folder):
     nodes = []
 
     def run(*parameters, options=()):
-        nodes.append(Node(near, tmp_path / f"node_{len(nodes)}.log", options, parameters))
+        nodes.append(Node(near, folder / f"node_{len(nodes)}.log", options, parameters))
         return nodes[-1]
 
     yield run
     for node in nodes:
         node.stop()
+
+
+@pytest.fixture
+def start(near, tmp_path):
+    """start(*parameters, options=()) runs a node; it is stopped at the end and must end cleanly."""
+    yield from _starting(near, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_for_module(near, tmp_path_factory):
+    """The same, for a node that lives through a module's tests."""
+    yield from _starting(near, tmp_path_factory.mktemp("node"))
