@@ -197,10 +197,10 @@ def show(scene: Scene, picture: Path) -> None:
         table.add_row(escape(thing.id), escape(thing.label), score, *corners, visible, border)
     if scene.objects:
         console.print(table)
-    else:
+    elif scene.status is Status.OK:
         console.print(f"{escape(scene.camera)}: nothing found")
     if scene.status is not Status.OK:
-        console.print(f"{scene.status.name}: {escape(scene.status_message)}")
+        console.print(f"{escape(scene.camera)}: {scene.status.name}: {escape(scene.status_message)}")
     for line in words.relations(scene):
         console.print(f"  {escape(line)}")
     console.print(f"  {scene.model}, {scene.total_seconds:.2f} s, picture: {escape(str(picture))}\n")

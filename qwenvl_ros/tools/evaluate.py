@@ -33,16 +33,16 @@ from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.types import Status
 from qwenvl_ros.zoo import ModelSettings
 
-COLUMNS = (
-    "cases",
-    "precision",
-    "recall",
-    "f1",
-    "mean_iou",
-    "label_accuracy",
-    "absent_rate",
-    "calibration_error",
-)
+COLUMNS = {
+    "cases": "cases",
+    "precision": "prec",
+    "recall": "recall",
+    "f1": "f1",
+    "mean_iou": "iou",
+    "label_accuracy": "label",
+    "absent_rate": "absent",
+    "calibration_error": "calib",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +130,8 @@ def show(scores: Result, ran: dict[str, Any]) -> None:
     """The scores as a table, on standard output."""
     table = Table(box=SIMPLE)
     table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right")
     for name, group in (("queries", scores.queries), *scores.kinds.items(), ("every object", scores.every)):
         table.add_row(name, *(figure(getattr(group, column)) for column in COLUMNS))
     console = Console(highlight=False)

@@ -81,7 +81,8 @@ def test_no_answer_is_not_nothing_found(scripted, capsys, answer):
     scripted([answer])
     photo(Path("photo.png"))
     assert ask("photo.png") == 1
-    assert "FAILED" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "FAILED" in captured.err and "nothing found" not in captured.out
 
 
 def test_nothing_there_is_no_error(scripted, capsys):
