@@ -36,7 +36,8 @@ An answer is right when its box overlaps an expected object of the same label wi
 least {IOU_THRESHOLD}; answers and objects are paired one to one for the largest total overlap. Objects of which less
 than {100 * MIN_VISIBLE_FRACTION:.0f} % or fewer than {MIN_VISIBLE_PIXELS} pixels are visible are ignored: they are
 never missed, and an answer of the right label with at least half of its area in such an object's box counts as
-nothing, as with COCO's crowds. Boxes are those of the visible pixels. An answer that could not be read counts as no
+nothing, as with COCO's crowds. Boxes are those of the visible pixels. The label of an answer is the text asked for
+that the product takes it to answer, else what the model called it. An answer that could not be read counts as no
 objects, and is listed under its status.
 Label accuracy: share of the answers on an expected object that bear its label. Absent rate: share of the questions
 whose objects are all absent that found one all the same. Calibration error: expected calibration error of the
