@@ -441,8 +441,13 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_time_grows_with_the_length_alone(name):
     """Eight times the text may take 8 times as long, not 64: the bound lies between, with room for a busy machine."""
-    short, long = (HOSTILE[name](n) for n in (2**15, 2**18))
+    short, long = (HOSTILE[name](n) for n in (2**13, 2**16))
     assert seconds(long) <= 24 * seconds(short) + 0.05
+
+
+def test_a_megabyte_of_boxes_is_read_to_its_end():
+    grounding = read(HOSTILE["one box"](2**20) + TWO + "]")
+    assert boxes(grounding) == [("a", 10, 20, 30, 40), B] and grounding.status is Status.OK
 
 
 def seconds(text):
