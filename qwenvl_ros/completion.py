@@ -44,10 +44,17 @@ def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
             half[both] = np.interp(np.flatnonzero(both), np.flatnonzero(~both), half[~both])
         left = np.where(cut_left, np.minimum(left, axis - half), left)
         right = np.where(cut_right, np.maximum(right, axis + half), right)
-    elif cut_left.any() != cut_right.any():  # no row shows both ends: as wide as high
-        missing = max((bottom - top) - float((right - left).max()), 0.0)
-        left = np.where(cut_left, left - missing, left)
-        right = np.where(cut_right, right + missing, right)
+    elif (
+        cut_left.any() != cut_right.any()
+    ):  # no row shows both ends: mirrored at the highest point, or as wide as high
+        peak = float(np.flatnonzero(hull[top : top + max((bottom - top) // 20, 1)].any(axis=0)).mean()) + 0.5
+        square = (bottom - top) - float((right - left).max())
+        left = np.where(
+            cut_left, left - max(square, float(right.max()) - peak - (peak - float(left.min())), 0.0), left
+        )
+        right = np.where(
+            cut_right, right + max(square, peak - float(left.min()) - (float(right.max()) - peak), 0.0), right
+        )
     columns = np.arange(hull.shape[1]) + 0.5
     whole = hull.copy()
     whole[top:bottom] |= (columns >= left[:, None]) & (columns <= right[:, None])

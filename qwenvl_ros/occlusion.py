@@ -64,10 +64,13 @@ class Cover:
 
     share: of j's whole extent that i hides, [0, 1]; gap: median depth by which i is nearer there, metres (NaN
     where it hides nothing). share is NaN where it could not be observed.
+    beyond: (N, 4), how far each object's whole silhouette goes beyond the visible one to the left, up, right and
+    down in the image, metres at its depth; 0 where it is not cut off.
     """
 
     share: Floats
     gap: Floats
+    beyond: Floats
 
 
 def classify(visible_fraction: float) -> Occlusion:
@@ -107,11 +110,11 @@ def estimate(
     """
     limits = thresholds or Thresholds()
     count = len(boxes)
-    share, gap = np.full((count, count), nan), np.full((count, count), nan)
+    cover = Cover(np.full((count, count), nan), np.full((count, count), nan), np.zeros((count, 4)))
     hidden = [Hidden()] * count
-    depth = frame.depth
-    if depth is None:
-        return hidden, Cover(share, gap)
+    depth, camera = frame.depth, frame.intrinsics
+    if depth is None or camera is None:
+        return hidden, cover
     owner = _owners(lifted, depth)
     scale = (depth.shape[1] / frame.width, depth.shape[0] / frame.height)
     for index, surface in enumerate(lifted):
@@ -130,12 +133,16 @@ def estimate(
         covered = whole & near
         total = int(visible.sum()) + int(covered.sum())
         who = np.bincount(others[covered] + 1, minlength=count + 1)[1:]
-        share[:, index] = who / total
+        cover.share[:, index] = who / total
         for other in np.flatnonzero(who):
-            gap[other, index] = surface.depth - float(np.median(depth[crop][covered & (others == other)]))
+            cover.gap[other, index] = surface.depth - float(
+                np.median(depth[crop][covered & (others == other)])
+            )
+        metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
+        cover.beyond[index] = np.maximum((_edges(whole) - _edges(visible)) * (-1, -1, 1, 1), 0) * metres
         fraction = int(visible.sum()) / total
         hidden[index] = Hidden(classify(fraction), fraction, int(np.argmax(who)) if who.any() else None)
-    return hidden, Cover(share, gap)
+    return hidden, cover
 
 
 def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int64]:
@@ -166,6 +173,12 @@ def _silhouette(surface: Lifted, crop: Crop) -> Flags:
     top, left = surface.corner[0] - crop[0].start, surface.corner[1] - crop[1].start
     visible[top : top + surface.mask.shape[0], left : left + surface.mask.shape[1]] = surface.mask
     return visible
+
+
+def _edges(mask: Flags) -> NDArray[np.int64]:
+    """First column, first row, last column and last row of a mask."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]])
 
 
 def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:

@@ -101,7 +101,7 @@ def find(
         return [], list(PREDICATES)
     metric = np.array([o.position is not None and o.size is not None for o in objects], dtype=bool)
     both = metric[:, None] & metric[None, :]
-    flat, solid = _flat(objects, limits), _solid(objects, metric, view, limits)
+    flat, solid = _flat(objects, limits), _solid(objects, view, limits, cover)
     covering = both & np.isfinite(cover.share) if cover is not None else np.zeros_like(both)
     if cover is not None:
         solid["occludes"] = _occludes(objects, cover, limits)
@@ -119,20 +119,31 @@ def find(
 
 
 def _solid(
-    objects: Sequence[SceneObject], metric: Flags, view: View, limits: Thresholds
+    objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None
 ) -> dict[str, _Judged]:
     """Predicates from extents, for all pairs; meaningless where an object has none."""
     axes = view.axes()
     nothing = (0.0, 0.0, 0.0)
-    centre = np.array([o.position or nothing for o in objects], dtype=np.float64)
+    centre = np.array([o.position or nothing for o in objects], dtype=np.float64) @ axes.T
     half = np.array([o.size or nothing for o in objects], dtype=np.float64) / 2 @ np.abs(axes).T
-    away = np.linalg.norm(centre - view.viewpoint, axis=1)
-    middle = centre @ axes.T
-    low, high = middle - half, middle + half  # columns: right, forward, up
     sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
     spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
-    edge = np.hypot(spread, _METRIC_FLOOR)
+    viewpoint = axes @ view.viewpoint
+    low, high = _unseen_back(centre - half, centre + half, viewpoint)  # columns: right, forward, up
+    seen = _measured(low, high, viewpoint, spread, limits)
+    if cover is None or not cover.beyond.any():
+        return seen
+    # What is cut off may go on behind what hides it: where that would decide otherwise, it is open.
+    whole = _measured(*_uncut(low, high, viewpoint, cover.beyond), viewpoint, spread, limits)
+    return {predicate: _agreed(seen[predicate], whole[predicate]) for predicate in seen}
 
+
+def _measured(
+    low: Floats, high: Floats, viewpoint: Floats, spread: Floats, limits: Thresholds
+) -> dict[str, _Judged]:
+    """Predicates of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres."""
+    away = np.linalg.norm((low + high) / 2 - viewpoint, axis=1)
+    edge = np.hypot(spread, _METRIC_FLOOR)
     shared = np.maximum(  # (N, N, 3): overlap along each axis, metres
         np.minimum(high[:, None], high[None, :]) - np.maximum(low[:, None], low[None, :]), 0.0
     )
@@ -140,9 +151,7 @@ def _solid(
     floor = size[:, 0] * size[:, 1]
     footing = np.where(floor[:, None] > 0, shared[..., 0] * shared[..., 1] / floor[:, None], 0.0)
     footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
-    apart = np.maximum(low[:, None], low[None, :]) - np.minimum(high[:, None], high[None, :])
-    gap = np.linalg.norm(np.maximum(apart, 0.0), axis=2)
-    gap = np.where(gap > 0, gap, apart.max(axis=2))  # negative where the extents overlap
+    gap = _gap(low, high)
     rise = low[:, None, 2] - high[None, :, 2]
     slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
@@ -161,6 +170,50 @@ def _solid(
         "near": _judge(gap, (limits.near_gap - gap, edge)),
         "touching": _judge(gap, (limits.touching_gap - gap, edge)),
     }
+
+
+def _unseen_back(low: Floats, high: Floats, viewpoint: Floats) -> tuple[Floats, Floats]:
+    """Extents with the far side, which cannot be seen: as deep as wide, or as high if that is less."""
+    size = high - low
+    depth = np.minimum(size[:, :2].max(axis=1), size[:, 2])
+    sight = (low + high)[:, :2] / 2 - viewpoint[:2]
+    rows, along = np.arange(len(low)), np.argmax(np.abs(sight), axis=1)
+    missing = np.maximum(depth - size[rows, along], 0.0)
+    back = sight[rows, along] > 0
+    low, high = low.copy(), high.copy()
+    high[rows, along] += np.where(back, missing, 0.0)
+    low[rows, along] -= np.where(back, 0.0, missing)
+    return low, high
+
+
+def _uncut(low: Floats, high: Floats, viewpoint: Floats, beyond: Floats) -> tuple[Floats, Floats]:
+    """Extents with what something nearer cuts off; beyond: (N, 4), to the left, up, right and down, metres."""
+    sight = (low + high) / 2 - viewpoint
+    level = np.maximum(np.linalg.norm(sight[:, :2], axis=1), 1e-9)
+    right = np.column_stack([sight[:, 1], -sight[:, 0]]) / level[:, None]  # of the image, on the ground
+    # A height looks shorter from above.
+    tilt = np.maximum(level / np.maximum(np.linalg.norm(sight, axis=1), 1e-9), 0.3)
+    aside = np.stack([-right * beyond[:, :1], right * beyond[:, 2:3]])
+    low, high = low.copy(), high.copy()
+    low[:, :2] += np.minimum(aside, 0.0).sum(axis=0)
+    high[:, :2] += np.maximum(aside, 0.0).sum(axis=0)
+    low[:, 2] -= beyond[:, 3] / tilt
+    high[:, 2] += beyond[:, 1] / tilt
+    return low, high
+
+
+def _gap(low: Floats, high: Floats) -> Floats:
+    """(N, N): least distance between surfaces, metres, of things as upright elliptic cylinders; negative = overlap."""
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
+    step = middle[None, :, :2] - middle[:, None, :2]
+    distance = np.linalg.norm(step, axis=2)
+    ray = step / np.maximum(distance, 1e-9)[..., None]
+    radius = 1.0 / np.maximum(np.linalg.norm(ray / half[:, None, :2], axis=2), 1e-9)  # of the row's thing
+    aside = np.where(distance > 1e-9, distance - radius - radius.T, -half[:, None, :2].min(axis=2))
+    over = np.maximum(low[:, None, 2], low[None, :, 2]) - np.minimum(high[:, None, 2], high[None, :, 2])
+    apart = np.hypot(np.maximum(aside, 0.0), np.maximum(over, 0.0))
+    gap: Floats = np.where(apart > 0, apart, np.maximum(aside, over))
+    return gap
 
 
 def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judged]:
@@ -219,6 +272,17 @@ def _judge(value: Floats, *conditions: tuple[Floats, Floats]) -> _Judged:
     holds = np.logical_and.reduce([margin > 0 for margin, _ in conditions])
     confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
     return _Judged(holds, np.zeros_like(holds), confidence, value)
+
+
+def _agreed(one: _Judged, other: _Judged) -> _Judged:
+    """Holds where both hold, open where only one does."""
+    differ = one.holds != other.holds
+    return _Judged(
+        one.holds & other.holds,
+        differ,
+        np.where(differ, 0.5, np.minimum(one.confidence, other.confidence)),
+        one.value,
+    )
 
 
 def _open(unknown: Flags) -> _Judged:

@@ -234,9 +234,10 @@ def _colours(image: Image) -> Labels:
 
 
 def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats:
-    """How well each pixel of a window fits the object by colour, as a log-likelihood; the smaller box is favoured.
+    """How well each pixel of a window fits the object by colour, as a log-likelihood.
 
     The colours of the object are those of its undisputed pixels, or of the middle of its box where all are disputed.
+    Where colours do not tell, the middle of a box and the smaller box are favoured.
     """
     rows, columns = colours.shape
     weight = sure.astype(np.float64)
@@ -248,7 +249,8 @@ def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats
         after = np.append(np.delete(histogram, 0, axis), np.zeros_like(histogram.take([0], axis)), axis)
         histogram = 0.5 * histogram + 0.25 * (before + after)
     chance = histogram.ravel() / max(histogram.sum(), 1e-9) + 1e-3
-    likeness: Floats = np.log(chance)[colours] - 0.5 * np.log(area)
+    place = 0.5 * np.log(_middle_weight(rows, columns))
+    likeness: Floats = np.log(chance)[colours] + place - 0.5 * np.log(area)
     return likeness
 
 

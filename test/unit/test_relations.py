@@ -152,11 +152,13 @@ def test_near_and_touching_are_stated_once_whatever_the_order() -> None:
 def test_occludes_takes_what_was_found_and_is_unknown_where_nothing_could_be() -> None:
     pair = [solid("a", (1.0, 0, 0), box=Box(0, 0, 50, 50)), solid("b", (1.5, 0, 0), box=Box(30, 0, 80, 50))]
     nan = np.nan
-    found = stated(pair, cover=Cover(np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]])))
+    found = stated(
+        pair, cover=Cover(np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]]), np.zeros((2, 4)))
+    )
     assert found["a", "occludes", "b"].truth == Truth.TRUE
     assert found["a", "occludes", "b"].value == pytest.approx(0.4)
     assert ("b", "occludes", "a") not in found
-    unseen = truths(pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan)))
+    unseen = truths(pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan), np.zeros((2, 4))))
     assert unseen["a", "occludes", "b"] == unseen["b", "occludes", "a"] == Truth.UNKNOWN
 
 
