@@ -1,0 +1,58 @@
+"""The README says what the code does: tables, topics, verbs, targets, links."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from qwenvl_ros.tools.cli import verbs
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLES = runpy.run_path(str(ROOT / "docs" / "readme_tables.py"))
+
+
+def published(module):
+    """Topics given to create_publisher as literals."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "create_publisher":
+            yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+
+
+def test_tables_come_from_the_code():
+    assert TABLES["rewritten"](README) == README, "run `python docs/readme_tables.py`"
+
+
+def test_every_table_is_there():
+    assert {found["name"] for found in TABLES["MARKED"].finditer(README)} == TABLES["TABLES"].keys()
+
+
+def test_topics_are_those_of_the_node():
+    listed = re.findall(r"^\| `(~?/[\w/]+)` \|", README, re.MULTILINE)
+    assert sorted(listed) == sorted(set(published("qwenvl_ros/ros/node.py")))
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_is_shown(verb):
+    assert f"qwenvl {verb}" in README
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(
+        r"(?:^    |`)make ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    assert {"demo", "test"} <= set(named) <= targets
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_executables_are_installed():
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    for name in re.findall(r"executable `(\w+)`", README):
+        assert f'"{name}=' in cmake
