@@ -1,4 +1,4 @@
-"""For `pip install -e .` and the console scripts; colcon builds by CMakeLists.txt instead (a test keeps both in step)."""
+"""For `pip install -e .` and the console scripts; colcon builds by CMakeLists.txt (a test keeps both in step)."""
 
 import os
 import re
@@ -36,7 +36,14 @@ setup(
         "transformers>=4.57",
     ],
     extras_require={
-        "develop": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=7", "ruff==0.17.6", "types-PyYAML", "types-tqdm"],
+        "develop": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pytest>=7",
+            "ruff==0.17.6",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     entry_points={
         "console_scripts": [
