@@ -17,9 +17,9 @@ from qwenvl_ros.pairing import Pair, Pairing
 from qwenvl_ros.ros.conversions.camera import (
     CameraInfoRefused,
     depth_of,
+    header_of,
     image_of,
     intrinsics_of,
-    stamp_of,
 )
 from qwenvl_ros.ros.diagnostics import CameraHealth, Latencies
 from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
@@ -125,13 +125,13 @@ class Camera:
             self.health.refuse("image", str(refusal))
             return
         now = self._node.get_clock().now().nanoseconds
-        stamp = stamp_of(message.header.stamp)
+        stamp, frame_id = header_of(message)
         if stamp == 0:
             self.health.without_stamp += 1
             stamp = now
         self._latencies.add("camera to node", (now - stamp) / 1e9)
         self._latencies.add("convert", time.monotonic() - arrived)
-        frame = Arrived(self.name, image, stamp, message.header.frame_id, arrived=arrived)
+        frame = Arrived(self.name, image, stamp, frame_id, arrived=arrived)
         if not self.has_depth:
             self._place(frame, arrived + POSE_PATIENCE_S)
             return
@@ -139,7 +139,7 @@ class Camera:
             self._complete(pair)
 
     def _on_depth(self, message: Message) -> None:
-        for pair in self._pairing.add_depth(stamp_of(message.header.stamp), message, time.monotonic()):
+        for pair in self._pairing.add_depth(header_of(message)[0], message, time.monotonic()):
             self._complete(pair)
 
     def _on_info(self, message: CameraInfo) -> None:

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 
-from qwenvl_ros.ros.conversions.camera import pose_of, stamp_of
+from qwenvl_ros.ros.conversions.camera import header_of, pose_of
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.types import Pose
 
@@ -77,11 +77,9 @@ class PoseTopic:
         self._node.destroy_subscription(self._subscription)
 
     def _on_pose(self, message: PoseStamped) -> None:
-        stamp = stamp_of(message.header.stamp)
-        if message.header.frame_id != self._target_frame:
-            self._problem = (
-                f"poses are in {message.header.frame_id!r}, not in target_frame {self._target_frame!r}"
-            )
+        stamp, frame_id = header_of(message)
+        if frame_id != self._target_frame:
+            self._problem = f"poses are in {frame_id!r}, not in target_frame {self._target_frame!r}"
             return
         try:
             pose = pose_of(message)

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from by_hand import LENS, RGB, SECOND, picture, scene_for, values
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
 from rclpy.qos import ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
+from qwenvl_ros import geometry
 from qwenvl_ros.msg import Scene
 from qwenvl_ros.ros.conversions.camera import (
     stamp_of,
     to_camera_info,
     to_compressed_image,
     to_depth_image,
+    to_pose,
     to_time,
 )
 
@@ -170,7 +173,7 @@ def test_depth_gives_positions_in_the_target_frame_and_its_absence_a_reason(near
         assert each.position.x == pytest.approx(3.0, abs=0.05)  # 2 m in front of a camera at x = 1
     red, blue = scene.objects
     assert red.position.y > blue.position.y  # y is left
-    markers = node.until(lambda: marker_arrays, "markers")[-1].markers
+    markers = node.until(lambda: [m for array in marker_arrays for m in array.markers], "markers")
     assert {each.ns for each in markers} >= {"camera/boxes", "camera/texts"}
     assert all(each.header.frame_id == "base_link" for each in markers if each.action == 0)
 
@@ -206,3 +209,30 @@ def test_a_dead_camera_does_not_delay_the_other(near, start):
     assert scene.camera == "front"
     status = node.report("camera back", lambda s: s.level == DiagnosticStatus.ERROR)
     assert "nothing publishes" in status.message
+
+
+def test_poses_from_a_topic_move_the_scene(near, start):
+    node = start(
+        "target_frame:=base_link",
+        "camera.pose_topic:=/camera/pose",
+        "camera.depth_topic:=/camera/depth/image_raw",
+    )
+    publisher = near.publisher(Image, "/camera/image_raw")
+    depths = near.publisher(Image, "/camera/depth/image_raw")
+    infos = near.publisher(CameraInfo, "/camera/camera_info")
+    poses = near.publisher(PoseStamped, "/camera/pose")
+    node.wait_active()
+    scene, _ = scene_for(node, publisher)
+    assert "no pose in base_link: no pose has come on /camera/pose" in scene.status_message
+    assert scene.reference_frame == "optical"
+    for x in (1.0, 5.0):
+        pose = geometry.pose((x, 2.0, 3.0), (-0.5, 0.5, -0.5, 0.5))
+
+        def moved(stamp, pose=pose):
+            infos.publish(to_camera_info(LENS, stamp, "optical"))
+            depths.publish(to_depth_image(np.full((48, 64), 2.0, np.float32), stamp, "optical"))
+            poses.publish(to_pose(pose, stamp, "base_link"))
+            return picture(stamp)
+
+        scene, _ = scene_for(node, publisher, moved, status_message="", reference_frame="base_link")
+        assert scene.objects[0].position.x == pytest.approx(x + 2.0, abs=0.05)

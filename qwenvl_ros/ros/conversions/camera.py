@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +33,11 @@ def stamp_of(time: Time) -> int:
 def to_time(stamp: int) -> Time:
     """builtin_interfaces/Time of a stamp in nanoseconds."""
     return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+
+
+def header_of(message: Any) -> tuple[int, str]:
+    """(stamp in nanoseconds, frame_id) of a message with a header."""
+    return stamp_of(message.header.stamp), str(message.header.frame_id)
 
 
 def to_header(stamp: int, frame_id: str) -> Header:
