@@ -276,6 +276,10 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if node.context.ok():
+            raise
+        # The signal came in the middle of a callback, whose calls of ROS then fail.
     finally:
         node.close()
         executor.shutdown()
