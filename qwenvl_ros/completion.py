@@ -62,8 +62,11 @@ def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
 
 
 def _hull(visible: Flags) -> Flags:
-    points = cv2.findNonZero(visible.astype(np.uint8))
-    filled = cv2.fillConvexPoly(np.zeros(visible.shape, np.uint8), cv2.convexHull(points), 1)
+    rows = np.flatnonzero(visible.any(axis=1))
+    first = np.argmax(visible[rows], axis=1)
+    last = visible.shape[1] - 1 - np.argmax(visible[rows, ::-1], axis=1)
+    ends = np.column_stack([np.concatenate([first, last]), np.concatenate([rows, rows])]).astype(np.int32)
+    filled = cv2.fillConvexPoly(np.zeros(visible.shape, np.uint8), cv2.convexHull(ends), 1)
     return filled.astype(bool)
 
 

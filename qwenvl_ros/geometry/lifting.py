@@ -86,10 +86,12 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
 
 
 def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) -> Lifted | None:
-    rows, columns = np.nonzero(found.owner == index)
+    window, mask = found.masks[index]
+    rows, columns = np.nonzero(mask)
     if len(rows) < FEWEST_PIXELS:
         return None
-    depth = found.depth[rows, columns].astype(np.float64)
+    depth = found.depth[window][mask].astype(np.float64)
+    rows, columns = rows + window[0].start + found.corner[0], columns + window[1].start + found.corner[1]
     points = deproject(camera, np.column_stack([columns, rows]) + 0.5, depth)
     fit = np.isfinite(points).all(axis=1)
     rows, columns, depth, points = rows[fit], columns[fit], depth[fit], points[fit]

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from qwenvl_ros.geometry.camera import Floats, deproject
+from qwenvl_ros.geometry.camera import Floats
+from qwenvl_ros.geometry.planes import Plane, Window, planes_around, slopes
 from qwenvl_ros.types import Box, Depth, Image, Intrinsics
 
 Mask = NDArray[np.bool_]
@@ -22,36 +24,29 @@ Labels = NDArray[np.int32]
 
 FEWEST_PIXELS = 6  # with fewer returns inside a box there is no position
 
-_PLANE_SHARE = 0.15  # of the sampled surroundings that a plane must hold
-_PLANES = 3
-_TRIALS = 60
-_SAMPLES = 1000
+_CLEAN = 0.002  # noise as a share of depth up to which depth is used as it is
 _FLAT_SHARE = 0.1  # of a box's returns that must stand out from the planes
 _LOOSE_SHARE = 0.3  # of a piece that must lie in the box of its object
 _OWN_SHARE = 0.6  # of a piece that must lie in a box to be taken for its own
+_WHOLE_FIT, _PART_FIT = (
+    0.7,
+    0.5,
+)  # overlap of box and piece from which on it is the object, and up to which it is not
 _OWN_FILL = 0.25  # of what stands out in a box that its own pieces must make up
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
-    """normal @ p + offset is the height over the plane, metres, in the optical frame; the camera is above it."""
-
-    normal: Floats
-    offset: float
-    tolerance: float  # metres; what lies lower is the plane itself
-
-
-@dataclass(frozen=True, slots=True)
 class Segments:
-    """What was found in one depth image.
+    """What was found in one depth image, or in the part of it around the boxes.
 
-    depth: (H, W) float32, metres, cleaned; NaN = no return. owner: (H, W) int32 index of the box each pixel's
-    surface belongs to, -1 = none. planes: of the background, largest first. noise: standard deviation of the
-    depth noise as a share of depth.
+    corner: (row, column) of that part. depth: (h, w) float32, metres, cleaned; NaN = no return. masks: for each box
+    its window, as slices of the part, and the pixels in it that are its object. planes: of the background, largest
+    first. noise: standard deviation of the depth noise as a share of depth.
     """
 
+    corner: tuple[int, int]
     depth: Depth
-    owner: Labels
+    masks: tuple[tuple[Window, Mask], ...]
     planes: tuple[Plane, ...]
     noise: float
 
@@ -60,27 +55,30 @@ def segment(boxes: Sequence[Box], depth: Depth, image: Image, camera: Intrinsics
     """Divide a depth image among boxes.
 
     Args:
-        boxes: in pixels of the depth image, each on its own object.
+        boxes: in pixels of the depth image, each on its own object; at least one.
         depth: (H, W), metres along the optical axis; zero, negative and not finite count as no return.
         image: (H, W, 3) uint8 RGB seen through the same lens, of the size of the depth image.
         camera: intrinsics of the depth image.
     """
-    with np.errstate(invalid="ignore"):
-        valid = np.isfinite(depth) & (depth > 0)
-    raw = np.where(valid, depth, np.float32(np.nan)).astype(np.float32)
-    noise = relative_noise(raw)
-    clean = _denoised(raw) if noise > 0.002 else raw
-    left = (
-        noise * 0.4 if noise > 0.002 else noise
-    )  # what a 5 x 5 median leaves of it, with some spatial correlation
     windows = [_window(box, depth.shape) for box in boxes]
-    points = _rays(camera) * clean[..., None]
-    planes = _planes(points, windows, left)
+    part = _around(windows, depth.shape)
+    with np.errstate(invalid="ignore"):
+        raw = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan)).astype(np.float32)
+    noise = relative_noise(raw)
+    noisy = noise > _CLEAN
+    clean = _denoised(raw[part]) if noisy else raw[part]
+    left = noise * 0.4 if noisy else noise  # what a 5 x 5 median leaves of it, with some correlation
+    planes = planes_around(raw, windows, camera, noise, left)
     solid = np.isfinite(clean)
-    for plane in planes:
-        solid &= points @ plane.normal.astype(np.float32) + np.float32(plane.offset) > plane.tolerance
-    pieces = _pieces(clean, solid, left)
-    return Segments(clean, _shared_out(boxes, windows, pieces, clean, image, camera), planes, noise)
+    for plane, slope in zip(planes, slopes(camera, part, planes), strict=True):
+        solid &= slope * clean + np.float32(plane.offset) > plane.tolerance
+    row, column = part[0].start, part[1].start
+    windows = [
+        (slice(r.start - row, r.stop - row), slice(c.start - column, c.stop - column)) for r, c in windows
+    ]
+    owner = _shared_out(boxes, windows, _pieces(clean, solid, left), clean, image[part], camera)
+    masks = tuple((window, owner[window] == index) for index, window in enumerate(windows))
+    return Segments((row, column), clean, masks, planes, noise)
 
 
 def relative_noise(depth: Depth) -> float:
@@ -90,7 +88,7 @@ def relative_noise(depth: Depth) -> float:
     s * sqrt(6), and the median of their absolute values is 0.6745 of that.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        second = np.diff(depth[::2], 2, axis=1) / depth[::2, 1:-1] if depth.shape[1] > 2 else depth[:0]
+        second = np.diff(depth[::4], 2, axis=1) / depth[::4, 1:-1] if depth.shape[1] > 2 else depth[:0]
     second = second[np.isfinite(second)]
     if len(second) < 8:
         return 0.0
@@ -104,60 +102,23 @@ def _denoised(depth: Depth) -> Depth:
     return np.where(smooth < 0.5 * far, smooth, np.float32(np.nan))
 
 
-def _window(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def _window(box: Box, shape: tuple[int, ...]) -> Window:
     """The pixels whose centres lie in the box."""
     rows = (int(np.clip(np.floor(v + 0.5), 0, shape[0])) for v in (box.y_min, box.y_max))
     columns = (int(np.clip(np.floor(v + 0.5), 0, shape[1])) for v in (box.x_min, box.x_max))
     return slice(*rows), slice(*columns)
 
 
-def _rays(camera: Intrinsics) -> Depth:
-    """(H, W, 3) float32: the point at depth 1 of every pixel."""
-    if not any(camera.distortion):
-        x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
-        y = (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
-        return np.stack(np.broadcast_arrays(x[None, :], y[:, None], 1.0), axis=-1).astype(np.float32)
-    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
-    flat = np.column_stack([columns.ravel(), rows.ravel()])
-    return (
-        deproject(camera, flat, np.ones(len(flat))).reshape(camera.height, camera.width, 3).astype(np.float32)
+def _around(windows: Sequence[Window], shape: tuple[int, ...]) -> Window:
+    """The part of the image that holds all windows, with room to see what runs out of them."""
+    room = 8 + max(max(r.stop - r.start, c.stop - c.start) for r, c in windows) // 2
+    rows = slice(
+        max(min(r.start for r, _ in windows) - room, 0), min(max(r.stop for r, _ in windows) + room, shape[0])
     )
-
-
-def _planes(points: Depth, windows: Sequence[tuple[slice, slice]], noise: float) -> tuple[Plane, ...]:
-    """The largest planes of the surroundings of the boxes, by RANSAC with a fixed seed."""
-    outside = np.isfinite(points[..., 2])
-    for window in windows:
-        outside[window] = False
-    around = points[outside]
-    if len(around) < 200:
-        return ()
-    rng = np.random.default_rng(0)
-    rest = around[rng.choice(len(around), min(_SAMPLES, len(around)), replace=False)].astype(np.float64)
-    enough = _PLANE_SHARE * len(rest)
-    planes: list[Plane] = []
-    while len(planes) < _PLANES and len(rest) > max(enough, 50):
-        width = np.maximum(0.004, np.maximum(0.005, 3.0 * noise) * rest[:, 2])
-        a, b, c = (rest[rng.integers(len(rest), size=_TRIALS)] for _ in range(3))
-        normals = np.cross(b - a, c - a)
-        length = np.linalg.norm(normals, axis=1)
-        good = length > 1e-9
-        if not good.any():
-            break
-        normals, a = normals[good] / length[good, None], a[good]
-        close = np.abs(rest @ normals.T - (normals * a).sum(axis=1)) < width[:, None]
-        inliers = close[:, int(np.argmax(close.sum(axis=0)))]
-        for _ in range(2):
-            middle = rest[inliers].mean(axis=0)
-            normal = np.linalg.svd(rest[inliers] - middle, full_matrices=False)[2][2]
-            inliers = np.abs((rest - middle) @ normal) < width
-        if inliers.sum() < enough:
-            break
-        offset = -float(normal @ middle)
-        sign = 1.0 if offset > 0 else -1.0  # the camera is at the origin
-        planes.append(Plane(normal * sign, offset * sign, float(np.median(width[inliers]))))
-        rest = rest[~inliers]
-    return tuple(planes)
+    columns = slice(
+        max(min(c.start for _, c in windows) - room, 0), min(max(c.stop for _, c in windows) + room, shape[1])
+    )
+    return rows, columns
 
 
 def _pieces(depth: Depth, solid: Mask, noise: float) -> Labels:
@@ -184,7 +145,7 @@ def _pieces(depth: Depth, solid: Mask, noise: float) -> Labels:
 
 def _shared_out(
     boxes: Sequence[Box],
-    windows: Sequence[tuple[slice, slice]],
+    windows: Sequence[Window],
     pieces: Labels,
     depth: Depth,
     image: Image,
@@ -196,9 +157,9 @@ def _shared_out(
     inside = np.array([np.bincount(pieces[w].ravel(), minlength=count) for w in windows])
     inside[:, 0] = 0
     held = inside / size  # share of each piece that lies in each box
-    claims = _claims(inside, held)
+    claims = _claims(inside, held, _fits(windows, pieces, count))
     wanted = claims.sum(axis=0)[pieces]  # by how many boxes, for each pixel
-    colours = _colours(image)
+    colours = _colours(image) if (wanted > 1).any() else np.zeros_like(pieces)
     owner = np.full(pieces.shape, -1, dtype=np.int32)
     best = np.full(pieces.shape, -np.inf, dtype=np.float32)
     for index, window in enumerate(windows):
@@ -215,9 +176,28 @@ def _shared_out(
     return owner
 
 
-def _claims(inside: NDArray[np.int64], held: Floats) -> Mask:
-    """(boxes, pieces): which box may take pixels of which piece, from pixel counts and shares of both."""
+def _fits(windows: Sequence[Window], pieces: Labels, count: int) -> Floats:
+    """(boxes, pieces): intersection over union of each box and the extent of each piece."""
+    found = ndimage.find_objects(pieces, max_label=count - 1)
+    spans = [(0, 0, 0, 0)] + [
+        (f[0].start, f[1].start, f[0].stop, f[1].stop) if f else (0, 0, 0, 0) for f in found
+    ]
+    low, high = np.array(spans)[:, :2], np.array(spans)[:, 2:]
+    first = np.array([[r.start, c.start] for r, c in windows])[:, None]
+    last = np.array([[r.stop, c.stop] for r, c in windows])[:, None]
+    shared = np.maximum(np.minimum(last, high) - np.maximum(first, low), 0).prod(axis=2)
+    union = (last - first).prod(axis=2) + np.maximum(high - low, 0).prod(axis=1) - shared
+    fits: Floats = shared / np.maximum(union, 1)
+    return fits
+
+
+def _claims(inside: NDArray[np.int64], held: Floats, fits: Floats) -> Mask:
+    """(boxes, pieces): which box may take pixels of which piece.
+
+    inside: pixels of each piece in each box; held: the same as a share of the piece; fits: see _fits.
+    """
     claims: Mask = held > _OWN_SHARE
+    claims &= (fits.max(axis=0) < _WHOLE_FIT) | (fits > _PART_FIT)  # a piece that is one box's very object
     # A box without a piece of its own shares the one that fills it most: things that touch are one piece.
     filled = inside.sum(axis=1)
     for index in range(len(inside)):
@@ -227,9 +207,9 @@ def _claims(inside: NDArray[np.int64], held: Floats) -> Mask:
 
 
 def _colours(image: Image) -> Labels:
-    """(H, W) int32: number of each pixel's colour in a coarse CIELAB grid (8 x 16 x 16)."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int32)
-    numbers: Labels = (lab[..., 0] // 32 * 16 + lab[..., 1] // 16) * 16 + lab[..., 2] // 16
+    """(H, W) int32: number of each pixel's colour in a coarse CIELAB grid (8 x 32 x 32)."""
+    lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB).astype(np.int32)
+    numbers: Labels = (lab[..., 0] // 32 * 32 + lab[..., 1] // 8) * 32 + lab[..., 2] // 8
     return numbers
 
 
@@ -243,7 +223,7 @@ def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats
     weight = sure.astype(np.float64)
     if sure.sum() < 0.1 * claimed.sum():
         weight = claimed * _middle_weight(rows, columns)
-    histogram = np.bincount(colours.ravel(), weights=weight.ravel(), minlength=2048).reshape(8, 16, 16)
+    histogram = np.bincount(colours.ravel(), weights=weight.ravel(), minlength=8192).reshape(8, 32, 32)
     for axis in range(3):
         before = np.insert(np.delete(histogram, -1, axis), 0, 0.0, axis)
         after = np.append(np.delete(histogram, 0, axis), np.zeros_like(histogram.take([0], axis)), axis)
