@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES
-from training.train_language import QUERIES
+from training.questions import QUERIES
 
 FIRST_EVALUATION_SEED = 90_000
 

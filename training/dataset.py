@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +33,21 @@ class Asked:
     box: Box
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A batch of augmented scenes.
+
+    images: (B, 192, 256, 3) uint8. shapes, colours: (B, 48, 64) class of each cell, 0 = none.
+    owners: (B, 6, 8, OWNERS, 6), see targets.owners. mirrored: whether left and right were exchanged.
+    """
+
+    images: NDArray[np.uint8]
+    shapes: NDArray[np.int64]
+    colours: NDArray[np.int64]
+    owners: NDArray[np.float32]
+    mirrored: Sequence[bool]
+
+
 @dataclass(frozen=True)
 class Pool:
     """Chunks of scenes, memory-mapped; index i is chunk i // CHUNK, scene i % CHUNK."""
@@ -43,48 +60,44 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self.images))
 
-    def things(self, index: int, flip: bool) -> tuple[list[Asked], list[str]]:
+    def things(self, index: int, mirrored: bool) -> tuple[list[Asked], list[str]]:
         """The objects to be asked for, and the labels of those too hidden or too small to ask for."""
         asked, hidden = [], []
         for shape, colour, x0, y0, x1, y1, fraction, pixels in self.objects[index // CHUNK][index % CHUNK]:
             if shape == 0:
                 continue
             label = label_of(COLOURS[int(colour) - 1], SHAPES[int(shape) - 1])
-            left, right = (1 - x1, 1 - x0) if flip else (x0, x1)
+            left, right = (1 - x1, 1 - x0) if mirrored else (x0, x1)
             if fraction >= MIN_VISIBLE_FRACTION and pixels >= MIN_VISIBLE_PIXELS:
                 asked.append(Asked(label, Box(left, y0, right, y1)))
             else:
                 hidden.append(label)
         return asked, hidden
 
-    def vision_batch(
-        self, indices: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Augmented images (B, H, W, 3), shape and colour of cells (B, 48, 64), owners (B, 6, 8, OWNERS, 6)."""
-        images, shapes, colours, held = [], [], [], []
+    def pictures(self, indices: Sequence[int] | NDArray[np.int64], rng: np.random.Generator) -> Pictures:
+        """These scenes, half of them mirrored, with the exposure, colours and noise of another camera."""
+        images, shapes, colours, held, mirrored = [], [], [], [], []
         for index in indices:
-            image, flip, owner = self.picture(int(index), rng)
             chunk, place = divmod(int(index), CHUNK)
+            image, owner = np.asarray(self.images[chunk][place]), np.array(self.owners[chunk][place])
             cells, objects = self.cells[chunk][place].astype(int), self.objects[chunk][place]
-            cells = cells[:, ::-1] if flip else cells
-            images.append(image)
+            flip = bool(rng.random() < 0.5)
+            if flip:
+                image, cells, owner = image[:, ::-1], cells[:, ::-1], owner[:, ::-1].copy()
+                there = owner[..., 0] > 0
+                owner[..., 2], owner[..., 4] = there * (1 - owner[..., 4]), there * (1 - owner[..., 2])
+            images.append(_jitter(image, rng))
             shapes.append(np.append(objects[:, 0], 0)[cells])
             colours.append(np.append(objects[:, 1], 0)[cells])
             held.append(owner)
-        return np.stack(images), np.stack(shapes).astype(int), np.stack(colours).astype(int), np.stack(held)
-
-    def picture(
-        self, index: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], bool, NDArray[np.float32]]:
-        """An augmented image, whether it was mirrored, and its owners (6, 8, OWNERS, 6)."""
-        chunk, place = divmod(index, CHUNK)
-        image, owner = np.asarray(self.images[chunk][place]), np.array(self.owners[chunk][place])
-        flip = bool(rng.random() < 0.5)
-        if flip:
-            image, owner = image[:, ::-1], owner[:, ::-1].copy()
-            there = owner[..., 0] > 0
-            owner[..., 2], owner[..., 4] = there * (1 - owner[..., 4]), there * (1 - owner[..., 2])
-        return _jitter(image, rng), flip, owner
+            mirrored.append(flip)
+        return Pictures(
+            np.stack(images),
+            np.stack(shapes).astype(np.int64),
+            np.stack(colours).astype(np.int64),
+            np.stack(held),
+            mirrored,
+        )
 
 
 def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -141,18 +154,16 @@ def render(path: Path, scenes: int, processes: int) -> None:
 
 
 def load(path: Path) -> Pool:
-    """Every chunk that is finished, in order.
+    """Every chunk that is finished; the first is held out by the stages.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    chunks = []
-    while (path / f"done-{len(chunks):04}").exists():
-        chunks.append(f"{len(chunks):04}")
+    chunks = sorted(mark.name.removeprefix("done-") for mark in path.glob("done-*"))
     if not chunks:
         raise FileNotFoundError(f"no rendered scenes in {path}; run the render stage first")
 
-    def maps(name: str) -> list[NDArray]:
+    def maps(name: str) -> list[NDArray[Any]]:
         return [np.load(path / f"{name}-{c}.npy", mmap_mode="r") for c in chunks]
 
     return Pool(maps("images"), maps("cells"), maps("owners"), maps("objects"))

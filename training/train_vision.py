@@ -9,17 +9,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES
 from training import dataset
 from training.architecture import make_model, make_tokenizer
 from training.optimise import Optimiser, save_atomically
-from training.targets import to_patch_order
 from training.vision import DenseVision, VisionHeads, whiten
 
 BATCH = 64  # images a step over all processes
 RATE = 1.5e-3
 SAVE_EVERY = 200  # steps
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def train(
@@ -35,14 +32,7 @@ def train(
     """Train on `images` pictures drawn from the pool; resumes from run/vision.pt, ends with it complete."""
     model = make_model(make_tokenizer(), seed)
     tower = DenseVision(model.model.visual).to(device)
-    config = model.config.vision_config
-    heads = VisionHeads(
-        config.hidden_size,
-        config.out_hidden_size,
-        len(config.deepstack_visual_indexes),
-        len(SHAPES),
-        len(COLOURS),
-    ).to(device)
+    heads = VisionHeads(model.config.vision_config).to(device)
     tower.visual.patch_embed.requires_grad_(False)  # stays the whitening transform
     named = [
         *((n, w) for n, w in tower.visual.named_parameters() if w.requires_grad),
@@ -65,36 +55,25 @@ def train(
         if step % 100 == 0:
             pool = dataset.load(data)  # the pool may still be growing
         rng = np.random.default_rng([seed, step, rank])
-        batch = _tensors(pool, rng.integers(dataset.CHUNK, len(pool), share), rng, device)
+        pictures = pool.pictures(rng.integers(dataset.CHUNK, len(pool), share), rng)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss, figures = _loss(tower, heads, batch)
+            loss, figures = _loss(tower, heads, pictures)
         loss.backward()
         optimiser.step(step / steps)
         if rank == 0 and step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}", **{k: f"{v:.3f}" for k, v in figures.items()})
         if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == steps):
             with torch.no_grad(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                held_out = np.random.default_rng(seed)
-                _, figures = _loss(tower, heads, _tensors(pool, np.arange(128), held_out, device))
+                held_out = pool.pictures(range(128), np.random.default_rng(seed))
+                _, figures = _loss(tower, heads, held_out)
             tqdm.write(f"vision step {step + 1}: unseen { ({k: round(v, 4) for k, v in figures.items()}) }")
             state = {"step": step + 1, "visual": tower.visual.state_dict(), "heads": heads.state_dict()}
             save_atomically({**state, "optimiser": optimiser.state()}, path)
 
 
-def _loss(tower: DenseVision, heads: VisionHeads, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    images, shapes, colours, owners = batch
-    states, merged, deep = tower(images)
-    loss, figures = heads(states, [merged, *deep], shapes, colours, owners)
+def _loss(
+    tower: DenseVision, heads: VisionHeads, pictures: dataset.Pictures
+) -> tuple[Tensor, dict[str, float]]:
+    states, merged, deep = tower(torch.from_numpy(pictures.images).to(tower.cos.device))
+    loss, figures = heads(states, [merged, *deep], pictures)
     return loss, figures
-
-
-def _tensors(
-    pool: dataset.Pool, indices: np.ndarray, rng: np.random.Generator, device: torch.device
-) -> Batch:
-    images, shapes, colours, owners = pool.vision_batch(indices, rng)
-    return (
-        torch.from_numpy(images).to(device),
-        torch.from_numpy(to_patch_order(shapes)).to(device),
-        torch.from_numpy(to_patch_order(colours)).to(device),
-        torch.from_numpy(owners).to(device).flatten(1, 2),
-    )

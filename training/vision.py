@@ -6,13 +6,18 @@ patch states), and for every merged token the two objects that fill most of it, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel, apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-from training.targets import GRID, HEIGHT, OWNERS, WIDTH
+from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES
+from training.dataset import Pictures
+from training.targets import GRID, HEIGHT, OWNERS, WIDTH, to_patch_order
 
 CELLS = GRID[0] * GRID[1]
 
@@ -94,9 +99,14 @@ class DenseVision(nn.Module):
 class VisionHeads(nn.Module):
     """Throwaway heads; forward gives the loss and the figures worth watching."""
 
-    def __init__(self, hidden: int, merged: int, deep: int, shapes: int, colours: int) -> None:
+    def __init__(self, config: Qwen3VLVisionConfig) -> None:
         super().__init__()
-        self.shapes, self.colours = shapes + 1, colours + 1
+        hidden, merged, deep = (
+            config.hidden_size,
+            config.out_hidden_size,
+            len(config.deepstack_visual_indexes),
+        )
+        self.shapes, self.colours = len(SHAPES) + 1, len(COLOURS) + 1
         self.norm = nn.LayerNorm(hidden)
         self.cells = nn.Linear(hidden, 16 * (self.shapes + self.colours))
         self.owners = nn.ModuleList(
@@ -104,9 +114,13 @@ class VisionHeads(nn.Module):
         )
 
     def forward(
-        self, states: Tensor, tokens: list[Tensor], cell_shape: Tensor, cell_colour: Tensor, owner: Tensor
+        self, states: Tensor, tokens: Sequence[Tensor], pictures: Pictures
     ) -> tuple[Tensor, dict[str, float]]:
-        """cell_*: (B, 192, 16) class, 0 = none. owner: (B, 48, OWNERS, 6) shape, colour, box in [0, 1]."""
+        """states: last patch states (B, 192, C). tokens: merged and deepstack tokens, each (B, 48, D)."""
+        device = states.device
+        cell_shape = torch.from_numpy(to_patch_order(pictures.shapes)).to(device)
+        cell_colour = torch.from_numpy(to_patch_order(pictures.colours)).to(device)
+        owner = torch.from_numpy(pictures.owners).to(device).flatten(1, 2)
         cells = self.cells(self.norm(states)).float().view(*states.shape[:2], 16, -1)
         shape_logits, colour_logits = cells.split([self.shapes, self.colours], -1)
         loss = self._classes(shape_logits, cell_shape) + self._classes(colour_logits, cell_colour)
