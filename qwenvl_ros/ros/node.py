@@ -7,8 +7,10 @@ while the model works. deactivate stops and joins; cleanup frees the model.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -16,6 +18,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
 from visualization_msgs.msg import MarkerArray
 
@@ -267,22 +270,29 @@ class SceneNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None, create: Create = backends.create) -> int:
-    """The executable `scene_node`; ends cleanly on SIGINT and SIGTERM."""
-    rclpy.init(args=args)
-    node = SceneNode(create)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    """The executable `scene_node`; SIGINT and SIGTERM end it cleanly, also while a model is being loaded."""
+    # Not rclpy's handlers: they take the context away under callbacks that run, and do not interrupt a long load.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    node, executor = None, SingleThreadedExecutor()
     try:
+        node = SceneNode(create)
+        executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:
-        if node.context.ok():
-            raise
-        # The signal came in the middle of a callback, whose calls of ROS then fail.
     finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
+        if node is not None:
+            node.close()
+            executor.shutdown()
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End once: a terminal and `ros2 launch` both send the signal, and the second must not interrupt the end."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, frame: None)
+    raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import time
 
 from qwenvl_ros.backends import BackendUnavailable, RequestFailed
 from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend
@@ -23,11 +24,13 @@ def run():
     parser.add_argument("--hang", action="store_true", help="never answer, after the warm-up")
     parser.add_argument("--fail", default="", help="fail each request with these words, after the warm-up")
     parser.add_argument("--unavailable", default="", help="cannot be built, with these words")
+    parser.add_argument("--load", type=float, default=0.0, help="seconds to load the model")
     options, rest = parser.parse_known_args()
 
     def create(model, settings):
         if options.unavailable:
             raise BackendUnavailable(options.unavailable)
+        time.sleep(options.load)
         count = itertools.count()
 
         def script(request):

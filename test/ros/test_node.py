@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 
 import numpy as np
 import pytest
@@ -236,3 +237,16 @@ def test_poses_from_a_topic_move_the_scene(near, start):
 
         scene, _ = scene_for(node, publisher, moved, status_message="", reference_frame="base_link")
         assert scene.objects[0].position.x == pytest.approx(x + 2.0, abs=0.05)
+
+
+@pytest.mark.parametrize("when", ["loading", "looking for"])
+def test_signals_end_it_cleanly_at_any_time(start, when):
+    node = start(options=["--load", "3600"] if when == "loading" else ["--hang"])
+    node.until(lambda: when in node.log(), when)
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGINT,
+    ):  # as a terminal and `ros2 launch` together do
+        node.process.send_signal(number)
+    node.stop()
