@@ -61,6 +61,23 @@ def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
     return _down(whole, visible, nearer, foot)
 
 
+def with_top(whole: Flags, carried: Flags) -> Flags:
+    """The silhouette with its top where something stands on it: the bottom turned by half a circle.
+
+    Args:
+        whole: (H, W), the silhouette without the hidden top.
+        carried: (H, W), the pixels of what stands on it; the top is looked for only there.
+    """
+    rows = np.flatnonzero(whole.any(axis=1))
+    widths = whole[rows].sum(axis=1)
+    broad = rows[widths >= 0.9 * widths.max()]  # where the walls are, above the curve of the bottom
+    middle = 0.5 * float(broad[0] + broad[-1])
+    columns = np.flatnonzero(whole[int(middle)])
+    turn = np.array([[-1.0, 0.0, float(columns[0] + columns[-1])], [0.0, -1.0, 2 * middle]])
+    turned = cv2.warpAffine(whole.astype(np.uint8), turn, whole.shape[::-1], flags=cv2.INTER_NEAREST)
+    return whole | (turned.astype(bool) & carried)
+
+
 def _hull(visible: Flags) -> Flags:
     rows = np.flatnonzero(visible.any(axis=1))
     first = np.argmax(visible[rows], axis=1)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.completion import complete
+from qwenvl_ros.completion import complete, with_top
 from qwenvl_ros.geometry import Lifted
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -24,6 +24,8 @@ from qwenvl_ros.types import Box, Depth, Frame, Occlusion
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
+
+_MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,16 @@ def estimate(
         visible = _silhouette(surface, crop)
         others = np.where(visible, -1, owner[crop])
         near = _nearer(depth[crop], visible, others, surface, limits)
-        whole = (
-            complete(visible, near, surface.foot - crop[0].start)
-            if known is None
-            else visible | _inside(crop, known, scale)
-        )
-        covered = whole & near
+        if known is None:
+            whole = complete(visible, near, surface.foot - crop[0].start)
+            carried = _carried(depth[crop], visible, others, surface, limits)
+        else:
+            whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
+        metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
+        cover.beyond[index] = np.maximum((_edges(whole) - _edges(visible)) * (-1, -1, 1, 1), 0) * metres
+        if carried.any():
+            whole = with_top(whole, carried)
+        covered = whole & (near | carried)
         total = int(visible.sum()) + int(covered.sum())
         who = np.bincount(others[covered] + 1, minlength=count + 1)[1:]
         cover.share[:, index] = who / total
@@ -138,8 +144,6 @@ def estimate(
             cover.gap[other, index] = surface.depth - float(
                 np.median(depth[crop][covered & (others == other)])
             )
-        metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
-        cover.beyond[index] = np.maximum((_edges(whole) - _edges(visible)) * (-1, -1, 1, 1), 0) * metres
         fraction = int(visible.sum()) / total
         hidden[index] = Hidden(classify(fraction), fraction, int(np.argmax(who)) if who.any() else None)
     return hidden, cover
@@ -189,6 +193,29 @@ def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:
     return rows[:, None] & columns[None, :]
 
 
+def _carried(
+    depth: Depth, visible: Flags, others: NDArray[np.int64], surface: Lifted, limits: Thresholds
+) -> Flags:
+    """The pixels of what stands on the object: it meets the object's upper edge at the same depth.
+
+    There the two are equally near, and all the same the upper one hides the top behind the edge.
+    """
+    columns = np.flatnonzero(visible.any(axis=0))
+    edge = np.argmax(visible[:, columns], axis=0)
+    above = np.maximum(edge - 2, 0)
+    with np.errstate(invalid="ignore"):
+        level = np.abs(depth[above, columns] - depth[edge, columns]) < _level(surface, limits)
+    who = np.bincount((others[above, columns] + 1)[level], minlength=1)
+    who[0] = 0
+    carried: Flags = np.isin(others, np.flatnonzero(who > _MEETS * len(columns)) - 1)
+    return carried
+
+
+def _level(surface: Lifted, limits: Thresholds) -> float:
+    """Metres of depth from which on one of two objects counts as nearer."""
+    return max(limits.nearer_object, 3.0 * surface.sigma)
+
+
 def _nearer(
     depth: Depth, visible: Flags, others: NDArray[np.int64], surface: Lifted, limits: Thresholds
 ) -> Flags:
@@ -202,7 +229,7 @@ def _nearer(
     reference = np.where(np.isfinite(reference) & (reference > 0), reference, surface.depth)
     margin = np.where(
         others >= 0,
-        max(limits.nearer_object, 3.0 * surface.sigma),
+        _level(surface, limits),
         max(limits.nearer, limits.nearer_share * surface.range),
     )
     with np.errstate(invalid="ignore"):

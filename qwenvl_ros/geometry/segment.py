@@ -158,7 +158,9 @@ def _shared_out(
     inside[:, 0] = 0
     held = inside / size  # share of each piece that lies in each box
     claims = _claims(inside, held, _fits(windows, pieces, count))
-    wanted = claims.sum(axis=0)[pieces]  # by how many boxes, for each pixel
+    wanted = np.zeros(pieces.shape, dtype=np.int32)  # by how many boxes
+    for index, window in enumerate(windows):
+        wanted[window] += claims[index][pieces[window]]
     colours = _colours(image) if (wanted > 1).any() else np.zeros_like(pieces)
     owner = np.full(pieces.shape, -1, dtype=np.int32)
     best = np.full(pieces.shape, -np.inf, dtype=np.float32)
