@@ -80,6 +80,11 @@ class Camera:
     def has_depth(self) -> bool:
         return "depth" in self._topics
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether an image may have to wait for something else, so that tick() is needed."""
+        return self.has_depth or self._poses is not None
+
     def tick(self) -> None:
         """Let go what waited long enough for its depth or its pose; call this some 20 times a second."""
         self._pairing.settings = self._settings().pairing

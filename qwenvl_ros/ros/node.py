@@ -19,19 +19,12 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage
-from visualization_msgs.msg import MarkerArray
 
 from qwenvl_ros import backends, pipeline, zoo
 from qwenvl_ros.backends import Backend, BackendError, EngineSettings
-from qwenvl_ros.drawing import annotate
-from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros import transport
 from qwenvl_ros.ros.cameras import Camera
-from qwenvl_ros.ros.conversions.camera import to_compressed_image
 from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
-from qwenvl_ros.ros.conversions.markers import MarkerBuilder
-from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.ros.diagnostics import (
     Latencies,
     ModelHealth,
@@ -42,6 +35,7 @@ from qwenvl_ros.ros.diagnostics import (
     seen,
 )
 from qwenvl_ros.ros.node_settings import Settings, build
+from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
 from qwenvl_ros.ros.transforms import Transforms
 from qwenvl_ros.ros.worker import Arrived, Delivery, Worker
@@ -66,7 +60,6 @@ class SceneNode(LifecycleNode):
         self._slots = Slots(now=lambda: self.get_clock().now().nanoseconds)
         self._health = ModelHealth()
         self._latencies = Latencies()
-        self._markers = MarkerBuilder()
         self._model: zoo.Model | None = None
         self._backend: Backend | None = None
         self._worker: Worker | None = None
@@ -74,12 +67,11 @@ class SceneNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._before: dict[str, Seen] = {}
         self._told = Parameters(self, self._use)
-        self._scenes = self.create_publisher(SceneMessage, "~/scene", QoSProfile(depth=10))
-        self._marker_arrays = self.create_publisher(MarkerArray, "~/markers", QoSProfile(depth=10))
-        self._pictures = self.create_publisher(CompressedImage, "~/annotated/compressed", QoSProfile(depth=1))
+        self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._tick_timer = self.create_timer(TICK_S, self._tick, clock=steady)
+        self._tick_timer.cancel()
         self._report_timer = self.create_timer(DIAGNOSTICS_S, self._report, clock=steady)
         for hint in self._told.unknown():
             self.get_logger().warning(hint)
@@ -100,6 +92,8 @@ class SceneNode(LifecycleNode):
             ):
                 self._transforms = Transforms(self, settings.node.target_frame)
             self.get_logger().info(f"loading {model.name}")
+            self._health = ModelHealth(state=f"loading {model.name}")
+            self._report()  # the last one until it is loaded
             self._backend = self._create(model, settings.engine)
             pipeline.warm_up(self._backend, model, settings.perception)
         except (SettingError, ZooError, BackendError) as error:
@@ -183,10 +177,13 @@ class SceneNode(LifecycleNode):
             self._cameras[name] = Camera(
                 self, name, lambda: self._settings, self._transforms, self._offer, self._latencies
             )
+        if any(each.may_wait for each in self._cameras.values()):
+            self._tick_timer.reset()
         self._before.clear()
         self._health.state = "active"
 
     def _stop(self) -> None:
+        self._tick_timer.cancel()
         for camera in self._cameras.values():
             camera.close()
         self._cameras.clear()
@@ -195,7 +192,7 @@ class SceneNode(LifecycleNode):
             self._worker = None
         self._slots.clear()
         if self.context.ok():
-            self._marker_arrays.publish(self._markers.clear())
+            self._outputs.clear()
 
     def _release(self) -> None:
         self._stop()
@@ -228,13 +225,8 @@ class SceneNode(LifecycleNode):
 
     def _deliver(self, delivery: Delivery) -> None:
         """From the worker's thread."""
-        scene, frame = delivery.scene, delivery.frame
-        self._scenes.publish(to_message(scene))
-        if self._marker_arrays.get_subscription_count():
-            self._marker_arrays.publish(self._markers.of(scene))
-        if self._pictures.get_subscription_count():
-            picture = annotate(frame.image, scene)
-            self._pictures.publish(to_compressed_image(picture, scene.stamp, scene.frame_id))
+        scene = delivery.scene
+        self._outputs.publish(delivery.frame.image, scene)
         self._health.answered(scene.status, scene.status_message)
         camera = self._cameras.get(scene.camera)
         if camera is not None:

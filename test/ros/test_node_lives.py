@@ -205,9 +205,11 @@ def test_parameters_change_at_run_time_or_are_refused_with_the_reason(near, node
         model="4b",
         camera__image_topic="/other",
         max_objects=0,
+        max_pixels=100,
         queries="mug",
     )
     assert "range" in refused["max_age"] or "minimum" in refused["max_age"]
+    assert "max_pixels = 100" in refused["max_pixels"] and "minimum" in refused["max_pixels"]
     assert refused["thresholds.on_gap"] and refused["max_objects"] and refused["queries"]
     for name in ("model", "camera.image_topic"):
         assert "only while the node is unconfigured" in refused[name]

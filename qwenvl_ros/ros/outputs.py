@@ -1,0 +1,38 @@
+"""What the node publishes of a scene: the scene, its markers, and the picture with it drawn on."""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage
+from visualization_msgs.msg import MarkerArray
+
+from qwenvl_ros.drawing import annotate
+from qwenvl_ros.msg import Scene as SceneMessage
+from qwenvl_ros.ros.conversions.camera import to_compressed_image
+from qwenvl_ros.ros.conversions.markers import MarkerBuilder
+from qwenvl_ros.ros.conversions.scene import to_message
+from qwenvl_ros.types import Image, Scene
+
+
+class Outputs:
+    """`~/scene`, `~/markers` and `~/annotated/compressed`; the latter two are made only while somebody subscribes."""
+
+    def __init__(self, node: Node) -> None:
+        self._scenes = node.create_publisher(SceneMessage, "~/scene", QoSProfile(depth=10))
+        self._marker_arrays = node.create_publisher(MarkerArray, "~/markers", QoSProfile(depth=10))
+        self._pictures = node.create_publisher(CompressedImage, "~/annotated/compressed", QoSProfile(depth=1))
+        self._markers = MarkerBuilder()
+
+    def publish(self, image: Image, scene: Scene) -> None:
+        """A scene and the image it describes, (H, W, 3) uint8 RGB."""
+        self._scenes.publish(to_message(scene))
+        if self._marker_arrays.get_subscription_count():
+            self._marker_arrays.publish(self._markers.of(scene))
+        if self._pictures.get_subscription_count():
+            picture = annotate(image, scene)
+            self._pictures.publish(to_compressed_image(picture, scene.stamp, scene.frame_id))
+
+    def clear(self) -> None:
+        """Take the markers away."""
+        self._marker_arrays.publish(self._markers.clear())
