@@ -128,8 +128,8 @@ def to_json(scores: Result, ran: dict[str, Any]) -> dict[str, Any]:
 
 def show(scores: Result, ran: dict[str, Any]) -> None:
     """The scores as a table, on standard output."""
-    table = Table(box=SIMPLE)
-    table.add_column("")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
     for heading in COLUMNS.values():
         table.add_column(heading, justify="right")
     for name, group in (("queries", scores.queries), *scores.kinds.items(), ("every object", scores.every)):
