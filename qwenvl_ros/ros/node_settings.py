@@ -169,23 +169,6 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
     return dict(_problems(values))
 
 
-def table() -> str:
-    """Every parameter as a table in Markdown, for the README."""
-    lines = ["| parameter | default | range, unit | meaning |", "|---|---|---|---|"]
-    for entry in [*entries(), *camera_entries("<camera>")]:
-        allowed, default = entry.field.metadata, entry.field.default
-        low, high, unit = allowed["minimum"], allowed["maximum"], allowed["unit"]
-        limits = "" if low is None and high is None else f"{_number(low)}..{_number(high)}"
-        allowed_values = " ".join(filter(None, (limits, unit))) or ", ".join(allowed["choices"])
-        shown = list(default) if isinstance(default, tuple) else default
-        told = str(shown).lower() if isinstance(shown, bool) else repr(shown)
-        when = " *" if entry.read_only else ""
-        lines.append(f"| `{entry.name}`{when} | `{told}` | {allowed_values} | {allowed['description']} |")
-    return "\n".join(
-        [*lines, "", "\\* can change only while the node is unconfigured; the others at any time."]
-    )
-
-
 def topics(camera: str, settings: CameraSettings) -> dict[str, str]:
     """The topics of one camera by kind: image; depth, camera_info and pose where it has them."""
     image = settings.image_topic or f"{camera}/image_raw"
@@ -248,10 +231,6 @@ def _camera_problems(values: Mapping[str, Any], cameras: Sequence[str]) -> Itera
                     "target_frame",
                     f"the pose of {name} is given, but target_frame does not say in which frame",
                 )
-
-
-def _number(limit: float | None) -> str:
-    return "" if limit is None else f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 def _kind(default: Any) -> str:

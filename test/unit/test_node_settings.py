@@ -106,9 +106,3 @@ def test_fixed_poses():
     pose = fixed_pose("1, 2, 3, 0, 0, 0.7071068, 0.7071068")
     np.testing.assert_allclose(pose.translation, (1, 2, 3))
     np.testing.assert_allclose(pose.rotation @ (1, 0, 0), (0, 1, 0), atol=1e-6)
-
-
-def test_the_table_has_every_parameter():
-    table = node_settings.table()
-    for each in [*node_settings.entries(), *node_settings.camera_entries("<camera>")]:
-        assert f"`{each.name}`" in table
