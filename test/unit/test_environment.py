@@ -1,0 +1,48 @@
+"""The set-up: quick when nothing changed, and torchvision importable beside a CPU build of torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_setup = pytest.mark.skipif(not (ROOT / ".venv" / "ready").exists(), reason="not set up by `make setup`")
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_python_starts_without_torch():
+    done = run(
+        sys.executable, "-c", "import sys; print('torch' in sys.modules or 'torchvision' in sys.modules)"
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_torchvision_is_importable():
+    script = (
+        "import torchvision; torchvision.ops.nms; from transformers import Qwen3VLVideoProcessor as P; P()"
+    )
+    done = run(sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_setup
+def test_a_second_set_up_has_nothing_to_do():
+    done = run("bash", "environment/setup.sh")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    "script", [*ROOT.glob("environment/*.*sh"), ROOT / ".ci" / "run"], ids=lambda path: path.name
+)
+def test_scripts_are_readable_to_bash(script):
+    done = run("bash", "-n", str(script))
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_without_a_target_explains_the_targets():
+    done = run("make", "--no-print-directory")
+    assert {"demo", "test", "lint", "train-tiny"} <= {line.split()[1] for line in done.stdout.splitlines()}
