@@ -30,4 +30,4 @@ train-tiny: setup ## Train models/tiny from scratch (hours on a CPU; goes on whe
 	@. environment/activate.bash && python -m training
 
 clean: ## Remove what was built and made, keep .venv
-	rm -rf build install log demo/*.png demo/*.jsonl demo/*.mcap .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build install log demo/*.png demo/*.jsonl demo/*.mcap demo/*.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

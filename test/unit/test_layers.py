@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,18 @@ def module_of(path):
 NAMES = {module_of(path) for path in MODULES}
 
 
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path, where=ast.walk):
     """Dotted names that a module imports; of `from a import b`, a.b where that is a module, else a."""
     name = module_of(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = set()
-    for node in where(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in where(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
