@@ -32,7 +32,8 @@ _WHOLE_FIT, _PART_FIT = (
     0.7,
     0.5,
 )  # overlap of box and piece from which on it is the object, and up to which it is not
-_OWN_FILL = 0.25  # of what stands out in a box that its own pieces must make up
+_OWN_FILL = 0.12  # of what stands out in a box that its own pieces must make up
+_SLIVER_FILL = 0.03  # the same where what fills the box is another one's very object
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +201,14 @@ def _claims(inside: NDArray[np.int64], held: Floats, fits: Floats) -> Mask:
     """
     claims: Mask = held > _OWN_SHARE
     claims &= (fits.max(axis=0) < _WHOLE_FIT) | (fits > _PART_FIT)  # a piece that is one box's very object
-    # A box without a piece of its own shares the one that fills it most: things that touch are one piece.
+    # A box without a piece of its own shares the one that fills it most: things that touch are one piece. Slivers on
+    # either side of another object are pieces of its own.
     filled = inside.sum(axis=1)
-    for index in range(len(inside)):
-        if filled[index] and (inside[index] * claims[index]).sum() < _OWN_FILL * filled[index]:
-            claims[index, int(np.argmax(inside[index]))] = True
+    for index in np.flatnonzero(filled):
+        own, most = (inside[index] * claims[index]).sum() / filled[index], int(np.argmax(inside[index]))
+        taken = np.delete(fits[:, most], index).max(initial=0.0) >= _WHOLE_FIT
+        if own < (_SLIVER_FILL if taken else _OWN_FILL):
+            claims[index, most] = True
     return claims
 
 
