@@ -2,7 +2,7 @@
 
     python examples/planner.py --ros-args -r qwenvl/scene:=/my_robot/qwenvl/scene
 
-The first scene is told in full, later ones by what has changed.
+Each scene is told by what has changed since the one before, without what follows from the rest.
 """
 
 from __future__ import annotations

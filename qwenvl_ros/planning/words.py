@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from math import isnan
 
 from qwenvl_ros.types import Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
@@ -20,6 +21,10 @@ _PHRASES = {
     "touching": "touches",
 }
 
+_ORDERS = ("left_of", "above", "in_front_of")
+_PLENTY = ("near", "clear")  # true of nearly every object on a table
+_HIDDEN = (Occlusion.PARTIAL, Occlusion.HEAVY, Occlusion.FULL)
+
 
 def describe(scene: Scene) -> list[str]:
     """What is known and true in a scene, a line each: what is seen and hidden first, then how the objects stand.
@@ -31,24 +36,53 @@ def describe(scene: Scene) -> list[str]:
 
 
 def changes(before: Scene | None, now: Scene) -> list[str]:
-    """What describe(now) tells that did not hold before, and what held and no longer does; gaps may differ.
+    """What holds now and did not before, and what no longer does: objects, what hides them, and relations.
 
-    A scene that could not be had or read says so and takes nothing back.
+    Only relations that do not follow from others are told (see essential). A scene that could not be had or read
+    says so and takes nothing back.
     """
-    if before is None or now.status is not Status.OK:
-        return describe(now)
-    old_seen, new_seen = _seen(before), _seen(now)
-    old_facts, new_facts = _related(before), _related(now)
-    lines = [text for key, text in new_seen.items() if key not in old_seen]
-    still = {name for name, *_ in new_seen}
-    lines += [f"{name} is gone" for name in dict.fromkeys(name for name, *_ in old_seen) if name not in still]
+    if now.status is not Status.OK:
+        return _failure(now)
+    if before is None:
+        before = replace(now, objects=(), relations=())
+    here, gone = set(_names(now).values()), set(_names(before).values())
+    new, gone = here - gone, gone - here
+    old_seen, old_facts = _seen(before), _related(essential(before))
+    new_facts = _related(essential(now))
+    lines = [f"new: {', '.join(sorted(new))}"] if new else []
+    lines += [f"gone: {', '.join(sorted(gone))}"] if gone else []
+    lines += [
+        text
+        for (name, level, occluders), text in _seen(now).items()
+        if (name, level, occluders) not in old_seen and (level in _HIDDEN or occluders or name not in new)
+    ]
     lines += [_with_gap(text, gap) for key, (text, gap) in new_facts.items() if key not in old_facts]
+    still = _related(now)
     lines += [
         f"no longer: {text}"
         for key, (text, _) in old_facts.items()
-        if key not in new_facts and still >= {*key[::2]}
+        if key not in still and key[0] in here and key[2] in here
     ]
     return lines
+
+
+def essential(scene: Scene) -> Scene:
+    """The scene with only those true relations that do not follow from others, and neither `near` nor `clear`.
+
+    left_of, above and in_front_of are left out where a third object stands in between; above where it is on.
+    """
+    true = {(r.subject_id, r.predicate, r.object_id) for r in scene.relations if r.truth is Truth.TRUE}
+
+    def follows(r: Relation) -> bool:
+        if r.predicate == "above" and (r.subject_id, "on", r.object_id) in true:
+            return True
+        return r.predicate in _ORDERS and any(
+            (r.subject_id, r.predicate, o.id) in true and (o.id, r.predicate, r.object_id) in true
+            for o in scene.objects
+        )
+
+    kept = [r for r in scene.relations if r.predicate not in _PLENTY and not follows(r)]
+    return replace(scene, relations=tuple(kept))
 
 
 def visibility(scene: Scene) -> list[str]:

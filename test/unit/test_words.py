@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import nan
 
-from qwenvl_ros.planning.words import changes, describe
+from qwenvl_ros.planning.words import changes, describe, essential
 from qwenvl_ros.types import Box, Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
 BOX = Box(0, 0, 10, 10)
@@ -98,30 +98,63 @@ def test_nothing_there_differs_from_no_answer():
 
 
 def test_the_first_scene_is_all_news():
-    first = scene(CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.1))
-    assert changes(None, first) == describe(first)
+    hidden = SceneObject("cone_1", "white cone", BOX, visible_fraction=0.4, occlusion=Occlusion.HEAVY)
+    first = scene(
+        CUBE, hidden, fact("cube_1", "left_of", "cone_1", value=0.1), fact("cube_1", "occludes", "cone_1")
+    )
+    assert changes(None, first) == [
+        "new: red cube, white cone",
+        "white cone 40 % visible, hidden by red cube",
+        "red cube is left of white cone (0.10 m)",
+    ]
 
 
 def test_only_what_is_new_or_over_is_told():
     before = scene(
-        CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.1), fact("cube_1", "near", "sphere_1")
+        CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.1), fact("cube_1", "touching", "sphere_1")
     )
     now = scene(
         CUBE, SPHERE, fact("cube_1", "left_of", "sphere_1", value=0.2), fact("cube_1", "on", "sphere_1")
     )
-    assert changes(before, now) == ["red cube is on blue sphere", "no longer: red cube is near blue sphere"]
+    assert changes(before, now) == ["red cube is on blue sphere", "no longer: red cube touches blue sphere"]
     assert changes(now, now) == []
 
 
 def test_an_object_that_comes_goes_or_gets_hidden_is_told():
     hidden = SceneObject("sphere_1", "blue sphere", BOX, visible_fraction=0.4, occlusion=Occlusion.HEAVY)
-    before, now = scene(SPHERE, fact("sphere_1", "clear", "sphere_1")), scene(CUBE, hidden)
-    assert changes(before, now) == [
-        "red cube 100 % visible",
-        "blue sphere 40 % visible",
-        "no longer: nothing is on blue sphere",
+    before, now = scene(SPHERE), scene(CUBE, hidden)
+    assert changes(before, now) == ["new: red cube", "blue sphere 40 % visible"]
+    assert changes(now, before) == ["gone: red cube", "blue sphere 100 % visible"]
+
+
+def test_what_follows_from_other_relations_is_left_out():
+    cone = thing("cone_1", "white cone")
+    row = [
+        fact("cube_1", "left_of", "sphere_1"),
+        fact("sphere_1", "left_of", "cone_1"),
+        fact("cube_1", "left_of", "cone_1"),
     ]
-    assert changes(before, scene(CUBE)) == ["red cube 100 % visible", "blue sphere is gone"]
+    stack = [
+        fact("cube_1", "on", "sphere_1"),
+        fact("cube_1", "above", "sphere_1"),
+        fact("cube_1", "near", "sphere_1"),
+    ]
+    kept = essential(scene(CUBE, SPHERE, cone, *row, *stack, fact("cone_1", "clear", "cone_1"))).relations
+    assert list(kept) == [*row[:2], stack[0]]
+
+
+def test_a_relation_that_only_became_a_consequence_is_not_called_over():
+    ends = fact("cube_1", "left_of", "sphere_1")
+    between = [fact("cube_1", "left_of", "cone_1"), fact("cone_1", "left_of", "sphere_1")]
+    before, now = (
+        scene(CUBE, SPHERE, ends),
+        scene(CUBE, SPHERE, thing("cone_1", "white cone"), ends, *between),
+    )
+    assert changes(before, now) == [
+        "new: white cone",
+        "red cube is left of white cone",
+        "white cone is left of blue sphere",
+    ]
 
 
 def test_a_failed_scene_takes_nothing_back():
