@@ -24,7 +24,7 @@ from training.vision import DenseVision, VisionHeads
 PICTURES = 32  # a step over all processes
 MATCH_LAYERS = 2
 RATES = {"match": 2e-3, "joint": 1.5e-3}
-VISION_RATE = 3e-4  # in joint
+VISION_RATE = 5e-4  # in joint
 SAVE_EVERY = 100  # steps
 
 
