@@ -143,6 +143,7 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
         # The camera and the planner need a core too, and a machine that is busy is slow, not stale.
         "threads": 1,
         "max_age": 5.0,
+        "depth_patience": 1.0,
     }
     programs = Path(get_package_prefix("qwenvl_ros")) / "lib" / "qwenvl_ros"
     simulate = [str(programs / "simulator"), *_arguments(dataclasses.asdict(show))]

@@ -159,7 +159,8 @@ def _gap(relation: Relation) -> str:
     if isnan(relation.value):
         return ""
     metric = relation.source in (Source.GEOMETRY_3D, Source.FUSED)
-    return f"{relation.value:.2f} m" if metric else f"{relation.value:.0f} px"
+    # + 0.0 so that what rounds to zero has no sign
+    return f"{round(relation.value, 2) + 0.0:.2f} m" if metric else f"{round(relation.value) + 0.0:.0f} px"
 
 
 def _with_gap(sentence: str, gap: str) -> str:

@@ -39,6 +39,12 @@ def test_pixels_are_called_pixels():
     assert "red cube is above blue sphere (32 px)" in lines
 
 
+def test_a_gap_that_rounds_to_zero_has_no_sign():
+    assert "red cube is on blue sphere (0.00 m)" in describe(
+        scene(CUBE, SPHERE, fact("cube_1", "on", "sphere_1", value=-0.004))
+    )
+
+
 def test_a_relation_without_a_gap():
     assert "red cube touches blue sphere" in describe(
         scene(CUBE, SPHERE, fact("cube_1", "touching", "sphere_1"))
