@@ -31,6 +31,8 @@ PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touchi
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
 SYMMETRIC = ("near", "touching")
 
+_TRUTHS = np.array([Truth.UNKNOWN, Truth.TRUE], dtype=object)
+_SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
 
@@ -110,7 +112,7 @@ def find(
     judged: dict[str, _Judged] = {}
     for predicate in PREDICATES[:-1]:
         use = covering if predicate == "occludes" else both
-        pick = other & np.triu(other) if predicate in SYMMETRIC else other
+        pick = np.triu(other) if predicate in SYMMETRIC else other
         judged[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame)
     clear = _clear(judged["on"], metric)
@@ -310,19 +312,16 @@ def _stated(
     image_frame: str,
 ) -> list[Relation]:
     first, second = np.nonzero(judged.holds | judged.unknown)
-    ids = [o.id for o in objects]
-    columns = (judged.holds, metric, judged.confidence, judged.value)
-    rows = zip(first.tolist(), second.tolist(), *(c[first, second].tolist() for c in columns), strict=True)
-    return [
-        Relation(
-            ids[a],
-            predicate,
-            ids[b],
-            Truth.TRUE if holds else Truth.UNKNOWN,
-            confidence,
-            value,
-            Source.GEOMETRY_3D if solid else Source.GEOMETRY_2D,
-            frame if solid else image_frame,
-        )
-        for a, b, holds, solid, confidence, value in rows
-    ]
+    ids = np.array([o.id for o in objects], dtype=object)
+    holds, solid = judged.holds[first, second], metric[first, second]
+    columns = (
+        ids[first],
+        np.full(len(first), predicate, dtype=object),
+        ids[second],
+        _TRUTHS[holds.astype(np.intp)],
+        judged.confidence[first, second],
+        judged.value[first, second],
+        _SOURCES[solid.astype(np.intp)],
+        np.array([image_frame, frame], dtype=object)[solid.astype(np.intp)],
+    )
+    return list(map(Relation, *(column.tolist() for column in columns)))

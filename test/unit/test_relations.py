@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -358,3 +359,44 @@ def test_thresholds_are_settings() -> None:
     pair = [solid("a", (1.0, 0.0, 0.0)), solid("b", (1.0, 0.5, 0.0))]
     assert ("a", "near", "b") not in truths(pair)
     assert ("a", "near", "b") in truths(pair, thresholds=Thresholds(near_gap=0.5))
+
+
+def test_a_hidden_side_leaves_open_what_it_would_decide() -> None:
+    # The right side of a is cut off: 5 cm more of it would reach behind b.
+    pair = [solid("a", (1.0, 0.2, 0.0)), solid("b", (1.0, 0.08, 0.0))]
+    nothing = np.zeros((2, 2))
+    cut = np.array([[0, 0, 0.05, 0], [0, 0, 0, 0]])
+    found = truths(pair, cover=Cover(nothing, nothing, cut))
+    assert truths(pair)["a", "left_of", "b"] == Truth.TRUE
+    assert found["a", "left_of", "b"] == Truth.UNKNOWN
+    far = [pair[0], solid("b", (1.0, -0.2, 0.0))]
+    assert truths(far, cover=Cover(nothing, nothing, cut))["a", "left_of", "b"] == Truth.TRUE
+
+
+def test_what_shows_no_bottom_is_not_on_for_sure() -> None:
+    pair = [solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.0))]
+    nothing = np.zeros((2, 2))
+    found = truths(pair, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]])))
+    assert found["a", "on", "b"] == found["b", "clear", "b"] == Truth.UNKNOWN
+
+
+def test_the_far_side_that_cannot_be_seen_is_completed() -> None:
+    # Of a ball on a block the camera sees the front: 4 cm of its 10 cm; over the block it stands all the same.
+    ball = solid("a", (0.97, 0.0, 0.1), (0.04, 0.1, 0.1))
+    block = solid("b", (1.02, 0.0, 0.0), (0.1, 0.1, 0.1))
+    assert ("a", "on", "b") in truths([ball, block])
+    behind = solid("c", (1.11, 0.0, 0.1), (0.1, 0.1, 0.1))
+    assert ("a", "touching", "c") in truths([ball, behind])
+
+
+def test_fifty_objects_are_judged_in_one_go() -> None:
+    rng = np.random.default_rng(0)
+    many = [
+        solid(f"o{i}", tuple(rng.uniform(-1, 1, 3).tolist()), tuple(rng.uniform(0.02, 0.2, 3).tolist()))
+        for i in range(50)
+    ]
+    found = truths(many)
+    pairs = [truths([a, b]) for a, b in pairwise(many)]
+    for alone in pairs:
+        for key in alone:
+            assert key[1] == "clear" or found[key] == alone[key]
