@@ -8,11 +8,10 @@ An argument left empty leaves its parameter as params_file has it, or at its def
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-
-from launch import LaunchDescription
 
 # Arguments that are one parameter's text as it is.
 PARAMETERS = {
