@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -154,15 +154,19 @@ class Slots:
             self._condition.notify_all()
             return Put(True, dropped, jumped)
 
-    def take(self, limit: int = 1) -> list[Frame]:
-        """Up to `limit` waiting frames, one per camera, the camera longest without a turn first.
+    def take(self, limit: int = 1, busy: Collection[str] = ()) -> list[Frame]:
+        """Up to `limit` waiting frames, one per camera that is not busy, the camera longest without a turn first.
 
         A waiting frame that is too old by now is dropped and counted.
         """
         with self._condition:
             now = self._now()
             taken: list[Frame] = []
-            waiting = [(name, camera) for name, camera in self._cameras.items() if camera.waiting is not None]
+            waiting = [
+                (name, camera)
+                for name, camera in self._cameras.items()
+                if camera.waiting is not None and name not in busy
+            ]
             for name, camera in sorted(waiting, key=lambda each: (each[1].turn, each[1].arrival)):
                 if len(taken) >= limit:
                     break

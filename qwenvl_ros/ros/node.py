@@ -168,7 +168,6 @@ class SceneNode(LifecycleNode):
             self._slots,
             self._backend,
             self._model,
-            len(settings.cameras),
             lambda: self._settings.perception,
             self._deliver,
             self._failed,

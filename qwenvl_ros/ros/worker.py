@@ -51,7 +51,6 @@ class _Flight:
 class Worker:
     """Runs from construction to stop().
 
-    room: most frames in the engine at once; one for each camera, so that none waits there and grows old.
     settings: asked once per frame, so that a frame sees one consistent state of them. deliver: called from the worker's
     thread with each scene, in the order the answers come. fail: called with what deliver or a bug raised.
     """
@@ -61,7 +60,6 @@ class Worker:
         slots: Slots,
         backend: Backend,
         model: Model,
-        room: int,
         settings: Callable[[], PerceptionSettings],
         deliver: Callable[[Delivery], None],
         fail: Callable[[Exception], None],
@@ -69,7 +67,6 @@ class Worker:
         self._slots = slots
         self._backend = backend
         self._model = model
-        self._room = min(room, backend.capacity)
         self._settings = settings
         self._deliver = deliver
         self._fail = fail
@@ -103,8 +100,10 @@ class Worker:
             self._something.clear()  # before looking, so that nothing that comes meanwhile is missed
             while self._answered and not self._stopping:
                 self._finish(self._answered.popleft())
-            room = self._room - len(self._flights)
-            for frame in self._slots.take(room) if room > 0 and not self._stopping else ():
+            # One of each camera, so that none waits in the engine and grows old there.
+            busy = {flight.frame.camera for flight in self._flights.values()}
+            room = 0 if self._stopping else self._backend.capacity - len(self._flights)
+            for frame in self._slots.take(room, busy):
                 assert isinstance(frame, Arrived)
                 self._start(frame)
         for future in list(self._flights):

@@ -68,6 +68,14 @@ def test_cameras_take_turns_and_a_fast_one_never_starves_a_slow_one() -> None:
     assert [f.camera for f in slots.take(3)] == ["fast"]
 
 
+def test_a_busy_camera_keeps_its_frame() -> None:
+    slots = Slots(now=Clock())
+    for camera in ("a", "b"):
+        slots.put(frame(camera, 0))
+    assert [f.camera for f in slots.take(2, busy={"a"})] == ["b"]
+    assert [f.camera for f in slots.take(2)] == ["a"]
+
+
 def test_too_old_is_refused_at_the_door_and_when_its_turn_comes() -> None:
     clock = Clock(5000 * MS)
     slots = Slots(Limits(max_age=0.5), now=clock)

@@ -29,7 +29,7 @@ def frame(camera="front", stamp=1, note=""):
 class Running:
     """A worker and what it delivered."""
 
-    def __init__(self, script, room=1, capacity=8, deliver=None):
+    def __init__(self, script, capacity=8, deliver=None):
         self.delivered = queue.Queue()
         self.failures = queue.Queue()
         self.settings = PerceptionSettings()
@@ -39,7 +39,6 @@ class Running:
             self.slots,
             self.backend,
             MODEL,
-            room,
             lambda: self.settings,
             deliver or self.delivered.put,
             self.failures.put,
@@ -99,7 +98,7 @@ def test_several_cameras_are_in_the_engine_at_once(run):
         both.wait()  # passes only when two requests are being worked on
         return "[]"
 
-    each = run(script, room=2)
+    each = run(script)
     each.worker.offer(frame("front"))
     each.worker.offer(frame("back"))
     cameras = {each.delivered.get(timeout=PATIENCE).scene.camera for _ in range(2)}
@@ -152,7 +151,7 @@ def test_stop_gives_up_what_is_in_the_engine_and_delivers_nothing_after(run):
 
 
 def test_many_frames_of_many_cameras_are_all_accounted_for(run):
-    each = run(lambda request: "[]", room=3)
+    each = run(lambda request: "[]")
     cameras = ("a", "b", "c")
     for stamp in range(1, 101):
         for camera in cameras:
