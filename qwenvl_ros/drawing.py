@@ -66,12 +66,21 @@ def annotate(image: Image, scene: Scene) -> Image:
 
     image: (H, W, 3) uint8 RGB, of the scene's size. Returns the same shape.
     """
-    marks = [
-        Mark(o.box, _caption(o), PALETTE[zlib.crc32(o.id.encode()) % len(PALETTE)], STYLE[o.occlusion])
-        for o in scene.objects
-    ]
+    colours = colours_of([o.id for o in scene.objects])
+    marks = [Mark(o.box, _caption(o), colours[o.id], STYLE[o.occlusion]) for o in scene.objects]
     banner = "" if scene.status is Status.OK else f"{scene.status.name}: {scene.status_message}".rstrip(": ")
     return draw(image, marks, banner)
+
+
+def colours_of(ids: Sequence[str]) -> dict[str, Colour]:
+    """A colour for each id: its own wherever that is free, else the next one, so that neighbours differ."""
+    places: dict[str, int] = {}
+    for name in dict.fromkeys(ids):
+        place = zlib.crc32(name.encode(errors="replace")) % len(PALETTE)
+        while place in places.values() and len(places) < len(PALETTE):
+            place = (place + 1) % len(PALETTE)
+        places[name] = place
+    return {name: PALETTE[place] for name, place in places.items()}
 
 
 def draw(image: Image, marks: Sequence[Mark], banner: str = "") -> Image:

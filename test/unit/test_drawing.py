@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qwenvl_ros.drawing import annotate, draw
+from qwenvl_ros.drawing import annotate, colours_of, draw
 from qwenvl_ros.types import Box, Occlusion, Scene, SceneObject, Status
 
 
@@ -124,6 +124,13 @@ def test_any_label_can_be_drawn(text):
     assert (
         annotate(image, scene(320, 240, SceneObject("a", text, Box(300, 230, 319, 239)))).shape == image.shape
     )
+
+
+def test_objects_of_a_scene_have_colours_of_their_own():
+    ids = [f"mug_{i}" for i in range(12)]
+    assert len(set(colours_of(ids).values())) == 12
+    assert colours_of(ids[:1])[ids[0]] == colours_of(ids)[ids[0]]
+    assert set(colours_of([f"mug_{i}" for i in range(100)])) == {f"mug_{i}" for i in range(100)}
 
 
 def test_nothing_to_draw_changes_nothing():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Sequence
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from qwenvl_ros.drawing import PALETTE
+from qwenvl_ros.drawing import colours_of
 from qwenvl_ros.ros.conversions.camera import to_header
 from qwenvl_ros.types import Occlusion, Relation, Scene, SceneObject, Truth, Vector
 
@@ -84,7 +84,7 @@ def _box(scene: Scene, frame: str, number: int, item: SceneObject) -> Marker:
     marker.pose.position = _point(item.position)
     length, width, height = (max(float(side), _THINNEST) for side in item.size or (0.0, 0.0, 0.0))
     marker.scale = Vector3(x=length, y=width, z=height)
-    marker.color = _colour(item.id, 0.5)
+    marker.color = _colour(item.id, [each.id for each in scene.objects], 0.5)
     return marker
 
 
@@ -118,7 +118,7 @@ def _arrows(scene: Scene, frame: str, centres: dict[str, Vector]) -> list[Marker
         marker.type = Marker.ARROW
         marker.points = [_point(centres[relation.subject_id]), _point(centres[relation.object_id])]
         marker.scale = _ARROW
-        marker.color = _colour(relation.predicate, 0.9)
+        marker.color = _colour(relation.predicate, _SHOWN, 0.9)
         marker.text = relation.predicate
         arrows.append(marker)
     return arrows
@@ -128,7 +128,7 @@ def _point(vector: Vector) -> Point:
     return Point(x=float(vector[0]), y=float(vector[1]), z=float(vector[2]))
 
 
-def _colour(name: str, opacity: float) -> ColorRGBA:
-    """The colour that the annotated picture gives the same id."""
-    red, green, blue = PALETTE[zlib.crc32(name.encode(errors="replace")) % len(PALETTE)]
+def _colour(name: str, among: Sequence[str], opacity: float) -> ColorRGBA:
+    """The colour that the annotated picture gives the same id among the same."""
+    red, green, blue = colours_of(among)[name]
     return ColorRGBA(r=red / 255.0, g=green / 255.0, b=blue / 255.0, a=opacity)
