@@ -6,13 +6,13 @@ from math import inf, isnan, nan
 
 import numpy as np
 import pytest
-from qwenvl_ros.msg import Scene as SceneMessage
-from qwenvl_ros.msg import SceneObject as ObjectMessage
-from qwenvl_ros.msg import SpatialRelation
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from qwenvl_ros import geometry, images
+from qwenvl_ros.msg import Scene as SceneMessage
+from qwenvl_ros.msg import SceneObject as ObjectMessage
+from qwenvl_ros.msg import SpatialRelation
 from qwenvl_ros.ros.conversions import camera, scene
 from qwenvl_ros.types import (
     Box,
