@@ -21,13 +21,14 @@ _CUT = 0.3  # share of the columns that must be cut off below for the object to 
 _TALLEST = 3.0  # heights for a width, beyond which it does not go on down
 
 
-def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
+def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0) -> Flags:
     """(H, W) bool, the whole silhouette: the convex hull of the visible one, mirrored and carried down where cut off.
 
     Args:
         visible: (H, W), the visible silhouette; at least one pixel.
         nearer: (H, W), what is nearer than the object.
         foot: row at which the object would stand on what is below it; NaN when unknown.
+        lean: how upright lines lean there, columns per row.
     """
     hull = _hull(visible)
     rows = np.flatnonzero(hull.any(axis=1))
@@ -36,7 +37,7 @@ def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
     right = hull.shape[1] - np.argmax(hull[top:bottom, ::-1], axis=1).astype(np.float64)
     cut_left = _cut(nearer[top:bottom], left - 1, -1)
     cut_right = _cut(nearer[top:bottom], right, 1)
-    axis = _axis(left, right, ~cut_left & ~cut_right)
+    axis = _axis(left, right, ~cut_left & ~cut_right, lean)
     if axis is not None:
         half = np.maximum(np.where(cut_left, 0, axis - left), np.where(cut_right, 0, right - axis))
         both = cut_left & cut_right
@@ -44,17 +45,13 @@ def complete(visible: Flags, nearer: Flags, foot: float) -> Flags:
             half[both] = np.interp(np.flatnonzero(both), np.flatnonzero(~both), half[~both])
         left = np.where(cut_left, np.minimum(left, axis - half), left)
         right = np.where(cut_right, np.maximum(right, axis + half), right)
-    elif (
-        cut_left.any() != cut_right.any()
-    ):  # no row shows both ends: mirrored at the highest point, or as wide as high
+    elif cut_left.any() != cut_right.any():
+        # No row shows both ends: mirrored at the highest point, or as wide as high.
         peak = float(np.flatnonzero(hull[top : top + max((bottom - top) // 20, 1)].any(axis=0)).mean()) + 0.5
+        first, last = float(left.min()), float(right.max())
         square = (bottom - top) - float((right - left).max())
-        left = np.where(
-            cut_left, left - max(square, float(right.max()) - peak - (peak - float(left.min())), 0.0), left
-        )
-        right = np.where(
-            cut_right, right + max(square, peak - float(left.min()) - (float(right.max()) - peak), 0.0), right
-        )
+        left = np.where(cut_left, left - max(square, first + last - 2 * peak, 0.0), left)
+        right = np.where(cut_right, right + max(square, 2 * peak - first - last, 0.0), right)
     columns = np.arange(hull.shape[1]) + 0.5
     whole = hull.copy()
     whole[top:bottom] |= (columns >= left[:, None]) & (columns <= right[:, None])
@@ -96,16 +93,18 @@ def _cut(nearer: Flags, edge: Floats, step: int) -> Flags:
     return cut
 
 
-def _axis(left: Floats, right: Floats, free: Flags) -> Floats | None:
+def _axis(left: Floats, right: Floats, free: Flags, lean: float) -> Floats | None:
     """Middle column per row, from the rows that show both ends; None when there are too few."""
     rows = np.flatnonzero(free)
     if len(rows) < max(3, 0.1 * len(free)):
         return None
-    middle = 0.5 * (left + right)[rows]
-    if len(rows) >= max(10, 0.4 * len(free)):  # perspective tilts the axis
+    middle, every = 0.5 * (left + right)[rows], np.arange(len(free))
+    if len(rows) >= max(10, 0.4 * len(free)):
         slope, start = np.polyfit(rows, middle, 1)
-        return np.asarray(start + slope * np.arange(len(free)))
-    return np.full(len(free), float(np.median(middle)))
+        return np.asarray(start + slope * every)
+    # Between a ball, whose axis does not lean in the image, and a box, whose axis leans as upright lines do.
+    slope = 0.5 * lean
+    return np.asarray(np.median(middle - slope * rows) + slope * every)
 
 
 def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:

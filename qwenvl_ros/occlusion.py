@@ -128,7 +128,7 @@ def estimate(
         others = np.where(visible, -1, owner[crop])
         near = _nearer(depth[crop], visible, others, surface, limits)
         if known is None:
-            whole = complete(visible, near, surface.foot - crop[0].start)
+            whole = complete(visible, near, surface.foot - crop[0].start, surface.lean)
             carried = _carried(depth[crop], visible, others, surface, limits)
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)

@@ -30,6 +30,7 @@ class Lifted:
     sigma: standard deviation of the depth noise, metres. range: median distance from the camera, metres.
     depth: median depth along the optical axis, metres.
     foot: row of the depth image, pixels, where the front of the object would meet the plane below it; NaN = none.
+    lean: how upright lines lean in the image there, columns per row; 0 when there is no plane below it.
     mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
     """
 
@@ -39,6 +40,7 @@ class Lifted:
     range: float
     depth: float
     foot: float
+    lean: float
     corner: tuple[int, int]
     mask: Mask
 
@@ -106,13 +108,15 @@ def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) 
     top, left = int(rows.min()), int(columns.min())
     mask = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), dtype=bool)
     mask[rows - top, columns - left] = True
+    foot, lean = _foot(points, found, camera)
     return Lifted(
         low=_vector(low - edge),
         high=_vector(high + edge),
         sigma=max(found.noise, _LEAST_NOISE) * median,
         range=float(np.median(np.linalg.norm(points, axis=1))),
         depth=median,
-        foot=_foot(points, found, camera),
+        foot=foot,
+        lean=lean,
         corner=(top, left),
         mask=mask,
     )
@@ -129,13 +133,17 @@ def _feet(points: Floats, found: Segments) -> Floats:
     return points[:0]
 
 
-def _foot(points: Floats, found: Segments, camera: Intrinsics) -> float:
+def _foot(points: Floats, found: Segments, camera: Intrinsics) -> tuple[float, float]:
+    """Where the front of an object would meet the plane below it, and how upright lines lean: see Lifted."""
     upright = max(found.planes, key=lambda plane: -float(plane.normal[1]), default=None)
     if upright is None or -upright.normal[1] < _UPRIGHT:
-        return float("nan")
+        return float("nan"), 0.0
     front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
     dropped = front - (front @ upright.normal + upright.offset) * upright.normal
-    return float(project(camera, dropped)[0, 1])
+    below = front - 0.01 * upright.normal
+    pixels = project(camera, [dropped, front, below])
+    step = pixels[2] - pixels[1]
+    return float(pixels[0, 1]), float(step[0] / step[1]) if step[1] > 0 else 0.0
 
 
 def _vector(values: Floats) -> Vector:
