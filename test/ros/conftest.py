@@ -29,6 +29,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 
 from qwenvl_ros.msg import Scene  # noqa: E402
 
+ASK_AGAIN = 10.0
 PATIENCE = 120.0  # of waits for events; only a failing test gets there
 
 
@@ -43,6 +44,17 @@ class Node:
             command += ["-p", parameter]
         with log.open("w") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+        # From the start, so that they are known when they are needed.
+        self._clients = {
+            service: near.node.create_client(kind, f"/qwenvl/{service}")
+            for service, kind in (
+                ("change_state", ChangeState),
+                ("get_state", GetState),
+                ("set_parameters", SetParameters),
+                ("get_parameters", GetParameters),
+                ("describe_parameters", DescribeParameters),
+            )
+        }
         self.scenes = near.hear(Scene, "/qwenvl/scene")
         self.diagnostics = near.hear(DiagnosticArray, "/diagnostics")
 
@@ -58,21 +70,29 @@ class Node:
             self.near.executor.spin_once(timeout_sec=0.1)
         return value
 
-    def call(self, kind, service, **fields):
-        client = self.near.node.create_client(kind, f"/qwenvl/{service}")
+    def call(self, service, again=True, **fields):
+        """The service's answer. again: ask again when none comes, since ROS drops an answer to a client that
+        its server has not discovered yet."""
+        client = self._clients[service]
         self.until(lambda: client.wait_for_service(0.0) or self._pause(), service)
-        future = client.call_async(kind.Request(**fields))
-        self.until(future.done, f"an answer of {service}")
-        self.near.node.destroy_client(client)
-        return future.result()
+        answers = []
+
+        def answered():
+            if not answers or (again and time.monotonic() > answers[-1][0] + ASK_AGAIN):
+                answers.append((time.monotonic(), client.call_async(client.srv_type.Request(**fields))))
+            self._pause()
+            return [future for _, future in answers if future.done()]
+
+        return self.until(answered, f"an answer of {service}")[0].result()
 
     def transition(self, name):
         """Whether the transition succeeded."""
+        self.state()  # whose answer shows that the node knows our clients
         number = getattr(Transition, f"TRANSITION_{name.upper()}")
-        return self.call(ChangeState, "change_state", transition=Transition(id=number)).success
+        return self.call("change_state", again=False, transition=Transition(id=number)).success
 
     def state(self):
-        return self.call(GetState, "get_state").current_state.label
+        return self.call("get_state").current_state.label
 
     def set(self, **values):
         """{name: reason it was refused, or ""}; a dot is written as two underscores."""
@@ -81,16 +101,16 @@ class Node:
             Parameter(name, value=value).to_parameter_msg()
             for name, value in zip(names, values.values(), strict=True)
         ]
-        results = self.call(SetParameters, "set_parameters", parameters=parameters).results
+        results = self.call("set_parameters", parameters=parameters).results
         return {
             name: "" if each.successful else each.reason for name, each in zip(names, results, strict=True)
         }
 
     def get(self, name):
-        return self.call(GetParameters, "get_parameters", names=[name]).values[0]
+        return self.call("get_parameters", names=[name]).values[0]
 
     def describe(self, name):
-        return self.call(DescribeParameters, "describe_parameters", names=[name]).descriptors[0]
+        return self.call("describe_parameters", names=[name]).descriptors[0]
 
     def wait_active(self, topic="/camera/image_raw"):
         """Until it is active and hears what is published on the topic."""
@@ -114,6 +134,8 @@ class Node:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(PATIENCE)
+        for client in self._clients.values():
+            self.near.node.destroy_client(client)
         log = self.log()
         assert self.process.returncode == 0, log
         assert "Traceback" not in log and "terminate called" not in log, log
