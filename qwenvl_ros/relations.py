@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from qwenvl_ros.geometry import View
+from qwenvl_ros.geometry import View, extents
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
@@ -131,12 +131,12 @@ def _solid(
     sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
     spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
     viewpoint = axes @ view.viewpoint
-    low, high = _unseen_back(centre - half, centre + half, viewpoint)  # columns: right, forward, up
+    low, high = extents.unseen_back(centre - half, centre + half, viewpoint)  # columns: right, forward, up
     seen = _measured(low, high, viewpoint, spread, limits)
     if cover is None or not cover.beyond.any():
         return seen
     # What is cut off may go on behind what hides it: where that would decide otherwise, it is open.
-    whole = _measured(*_uncut(low, high, viewpoint, cover.beyond), viewpoint, spread, limits)
+    whole = _measured(*extents.uncut(low, high, viewpoint, cover.beyond), viewpoint, spread, limits)
     return {predicate: _agreed(seen[predicate], whole[predicate]) for predicate in seen}
 
 
@@ -153,7 +153,7 @@ def _measured(
     floor = size[:, 0] * size[:, 1]
     footing = np.where(floor[:, None] > 0, shared[..., 0] * shared[..., 1] / floor[:, None], 0.0)
     footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
-    gap = _gap(low, high)
+    gap = extents.gap(low, high)
     rise = low[:, None, 2] - high[None, :, 2]
     slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
@@ -172,50 +172,6 @@ def _measured(
         "near": _judge(gap, (limits.near_gap - gap, edge)),
         "touching": _judge(gap, (limits.touching_gap - gap, edge)),
     }
-
-
-def _unseen_back(low: Floats, high: Floats, viewpoint: Floats) -> tuple[Floats, Floats]:
-    """Extents with the far side, which cannot be seen: as deep as wide, or as high if that is less."""
-    size = high - low
-    depth = np.minimum(size[:, :2].max(axis=1), size[:, 2])
-    sight = (low + high)[:, :2] / 2 - viewpoint[:2]
-    rows, along = np.arange(len(low)), np.argmax(np.abs(sight), axis=1)
-    missing = np.maximum(depth - size[rows, along], 0.0)
-    back = sight[rows, along] > 0
-    low, high = low.copy(), high.copy()
-    high[rows, along] += np.where(back, missing, 0.0)
-    low[rows, along] -= np.where(back, 0.0, missing)
-    return low, high
-
-
-def _uncut(low: Floats, high: Floats, viewpoint: Floats, beyond: Floats) -> tuple[Floats, Floats]:
-    """Extents with what something nearer cuts off; beyond: (N, 4), to the left, up, right and down, metres."""
-    sight = (low + high) / 2 - viewpoint
-    level = np.maximum(np.linalg.norm(sight[:, :2], axis=1), 1e-9)
-    right = np.column_stack([sight[:, 1], -sight[:, 0]]) / level[:, None]  # of the image, on the ground
-    # A height looks shorter from above.
-    tilt = np.maximum(level / np.maximum(np.linalg.norm(sight, axis=1), 1e-9), 0.3)
-    aside = np.stack([-right * beyond[:, :1], right * beyond[:, 2:3]])
-    low, high = low.copy(), high.copy()
-    low[:, :2] += np.minimum(aside, 0.0).sum(axis=0)
-    high[:, :2] += np.maximum(aside, 0.0).sum(axis=0)
-    low[:, 2] -= beyond[:, 3] / tilt
-    high[:, 2] += beyond[:, 1] / tilt
-    return low, high
-
-
-def _gap(low: Floats, high: Floats) -> Floats:
-    """(N, N): least distance between surfaces, metres, of things as upright elliptic cylinders; negative = overlap."""
-    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
-    step = middle[None, :, :2] - middle[:, None, :2]
-    distance = np.linalg.norm(step, axis=2)
-    ray = step / np.maximum(distance, 1e-9)[..., None]
-    radius = 1.0 / np.maximum(np.linalg.norm(ray / half[:, None, :2], axis=2), 1e-9)  # of the row's thing
-    aside = np.where(distance > 1e-9, distance - radius - radius.T, -half[:, None, :2].min(axis=2))
-    over = np.maximum(low[:, None, 2], low[None, :, 2]) - np.minimum(high[:, None, 2], high[None, :, 2])
-    apart = np.hypot(np.maximum(aside, 0.0), np.maximum(over, 0.0))
-    gap: Floats = np.where(apart > 0, apart, np.maximum(aside, over))
-    return gap
 
 
 def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judged]:
