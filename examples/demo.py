@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ from qwenvl_ros.sim.show import ShowSettings, optical_frame
 CAMERA, WORLD = "camera", "world"
 PATIENCE_S = 300.0  # without a scene for so long, something is wrong
 IMAGES_KEPT = 50  # waiting for their scenes
+BACKLOG = 50  # messages that may be waiting at the end
 
 
 class DemoFailed(RuntimeError):
@@ -126,8 +128,8 @@ class Recorder(Node):
         self.trouble = "; ".join(s.message for s in message.status if s.level != DiagnosticStatus.OK)
 
 
-def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
-    """The demo; returns how many objects were found.
+def run(scenes: int, out: Path, show: ShowSettings, model: str, stop: threading.Event) -> int:
+    """The demo, until so many scenes came or `stop` is set; returns how many objects were found.
 
     Raises:
         DemoFailed: no object was found, no scene came, or a process died.
@@ -161,9 +163,7 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
                     child("planner", planner, None) as listener,
                     child("scene_node", node, out / "scene_node.log") as finder,
                 ):
-                    _watch(recorder, scenes, (camera, listener, finder))
-            except KeyboardInterrupt:
-                print("stopped")
+                    _watch(recorder, scenes, (camera, listener, finder), stop)
             except DemoFailed as error:
                 failure = error
             finally:
@@ -177,12 +177,16 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str) -> int:
     return recorder.objects
 
 
-def _watch(recorder: Recorder, scenes: int, children: Sequence[Child]) -> None:
+def _watch(recorder: Recorder, scenes: int, children: Sequence[Child], stop: threading.Event) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
     heard, since = 0, time.monotonic()
     while recorder.scenes < scenes:
         executor.spin_once(timeout_sec=0.1)
+        if stop.is_set():
+            for _ in range(BACKLOG):  # what has arrived is recorded
+                executor.spin_once(timeout_sec=0.0)
+            return
         for each in children:
             if (status := each.process.poll()) is not None:
                 raise DemoFailed(
@@ -250,10 +254,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny", help="zoo name, hub id or folder (default: tiny)")
     args = parser.parse_args(arguments)
     show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=3.0)
+    # A flag, because an exception in the middle of a write would spoil the recording.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     started = time.monotonic()
     print(f"starting the camera, the model ({args.model}) and the planner; Ctrl-C ends the demo", flush=True)
     try:
-        objects = run(args.scenes, args.out, show, args.model)
+        objects = run(args.scenes, args.out, show, args.model, stop)
     except (DemoFailed, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -263,5 +271,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(main())

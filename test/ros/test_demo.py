@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -143,7 +144,10 @@ def test_it_finds_objects_says_so_and_leaves_a_record(demo, tmp_path):
 @needs_model
 def test_ctrl_c_ends_every_process_and_keeps_the_record(demo, tmp_path):
     run = demo("--scenes", "1000000")
-    run.read_until("] ")  # the planner heard a scene
+    run.read_until("[camera ")  # the planner heard a scene
+    lines = tmp_path / "demo/scenes.jsonl"
+    while not lines.read_text() and run.process.poll() is None:
+        time.sleep(0.1)  # the recorder has it soon after
     assert len(run.children()) == 3
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.end() == 0, run.output
@@ -154,7 +158,7 @@ def test_ctrl_c_ends_every_process_and_keeps_the_record(demo, tmp_path):
 @needs_model
 def test_a_process_that_dies_ends_the_demo_with_its_last_words(demo, tmp_path):
     run = demo("--scenes", "1000000")
-    run.read_until("] ")
+    run.read_until("[camera ")
     (camera,) = run.children("simulator")
     os.kill(camera, signal.SIGKILL)
     assert run.end() == 1
