@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qwenvl_ros import grounding, zoo
+from qwenvl_ros import grounding, zoo, zoo_table
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.zoo import ZooError
 
@@ -157,11 +157,11 @@ def test_a_folder_with_an_odd_processor_is_taken_for_a_real_model(tmp_path, dama
     ],
 )
 def test_a_table_that_is_wrong_is_refused_with_the_place(pattern, replacement, reason):
-    zoo.read(TABLE, "as it ships")
+    zoo_table.read(TABLE, "as it ships")
     damaged = re.sub(pattern, replacement, TABLE, flags=re.MULTILINE)
     assert damaged != TABLE
     with pytest.raises(ZooError, match=f"(?s)my.yaml is not a zoo table.*{reason}"):
-        zoo.read(damaged, "my.yaml")
+        zoo_table.read(damaged, "my.yaml")
 
 
 def test_the_table_and_the_tiny_model_are_found_in_an_installation(tmp_path):
