@@ -21,9 +21,7 @@ def test_python_starts_without_torch():
 
 
 def test_torchvision_is_importable():
-    script = (
-        "import torchvision; torchvision.ops.nms; from transformers import Qwen3VLVideoProcessor as P; P()"
-    )
+    script = "import torchvision; torchvision.ops.nms"
     done = run(sys.executable, "-c", script)
     assert done.returncode == 0, done.stderr
 
