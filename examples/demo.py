@@ -3,7 +3,7 @@
 A simulated camera (RGB, depth, CameraInfo, 10 Hz), `scene_node` with the tiny model, and the example planner, whose
 words are the output. This process starts them, listens as any other node would, and leaves in --out:
 
-    annotated.png   the richest scene, drawn on its image
+    annotated.png   the scene with most in it, by score, drawn on its image
     scenes.jsonl    one Scene a line, fields named as in msg/Scene, unknown numbers null
     scenes.mcap     rosbag2 MCAP of images, camera models, poses, scenes and markers, for Foxglove or `ros2 bag play`
     *.log           what the camera and the model's node had to say
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Recorder(Node):
         super().__init__("recorder")
         self.scenes = self.objects = 0
         self.trouble = ""
-        self._out, self._bag, self._richest = out, bag, 0
+        self._out, self._bag, self._richest = out, bag, 0.0
         self._lines = (out / "scenes.jsonl").open("w", encoding="utf-8")
         self._images: dict[int, Image] = {}
         self._record(f"/{CAMERA}/image_raw", Image, self._image)
@@ -118,8 +119,9 @@ class Recorder(Node):
         self._lines.write(json.dumps(to_json(scene), allow_nan=False, ensure_ascii=False) + "\n")
         self._lines.flush()
         image = self._images.get(scene.stamp)
-        if image is not None and len(scene.objects) > self._richest:
-            self._richest = len(scene.objects)
+        found = sum(1.0 if isnan(thing.score) else thing.score for thing in scene.objects)
+        if image is not None and found > self._richest:
+            self._richest = found
             picture = annotate(image_of(image), scene)
             cv2.imwrite(str(self._out / "annotated.png"), picture[:, :, ::-1])
 
