@@ -22,8 +22,10 @@ fi
 
 # Images need more shared memory than Fast DDS takes by itself; a profile of your own wins.
 if [ -z "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ]; then
-  export FASTDDS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml"
-  export FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml"
+  case "${ROS_DISTRO:-}" in
+    humble | iron | jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml" ;;
+    *) export FASTDDS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml" ;;
+  esac
 fi
 if [ "$(df -Pm /dev/shm 2> /dev/null | awk 'NR == 2 { print $2 }')" -lt 256 ] 2> /dev/null; then
   echo "Warning: /dev/shm is under 256 MB: images will be lost between processes (docker run --shm-size=1g)" >&2
