@@ -13,6 +13,14 @@ def version():
         return re.search(r'__version__ = "(.+)"', source.read()).group(1)
 
 
+def shared(*folders):
+    """data_files that put folders under share/qwenvl_ros, where the package looks for them, as CMake does."""
+    for folder in folders:
+        for path, _, names in os.walk(os.path.join(HERE, folder)):
+            relative = os.path.relpath(path, HERE)
+            yield f"share/qwenvl_ros/{relative}", [os.path.join(relative, name) for name in names]
+
+
 setup(
     name="qwenvl_ros",
     version=version(),
@@ -20,8 +28,10 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["qwenvl_ros", "qwenvl_ros.*"]),
     package_data={"qwenvl_ros": ["py.typed"]},
+    data_files=list(shared("config", "models")),
     python_requires=">=3.10",
     install_requires=[
+        "accelerate>=1.0",
         "jinja2>=3",
         "mujoco>=3.2",
         "numpy>=1.21",
