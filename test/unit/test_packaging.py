@@ -190,5 +190,5 @@ def test_every_import_is_declared(folder):
 def test_every_requirement_is_used():
     used = {name for folder in ("qwenvl_ros", "training", "examples") for name in imported(folder)}
     needed = {IMPORTED_AS.get(name, name) for name in requirements("runtime", "torch")}
-    # transformers needs these for device_map, chat templates and processors; mujoco is imported by name, once it can draw.
+    # transformers needs these for device_map, chat templates and processors; mujoco is imported by name.
     assert needed - used <= {"accelerate", "jinja2", "torchvision", "PIL", "mujoco"}
