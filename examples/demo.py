@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which table the camera looks at (default: 0)")
     parser.add_argument("--model", default="tiny", help="zoo name, hub id or folder (default: tiny)")
     args = parser.parse_args(arguments)
-    show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=3.0)
+    show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=1.5)
     # A flag, because an exception in the middle of a write would spoil the recording.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
