@@ -16,6 +16,7 @@ from typing import Any
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -164,6 +165,10 @@ def main(arguments: Sequence[str] | None = None, defaults: SimulatorSettings | N
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RCLError:
+        if rclpy.ok():
+            raise
+        # The signal took the context away while a message was being published: the end that was asked for.
     except (SettingError, NoOpenGL) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 1
