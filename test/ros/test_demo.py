@@ -21,9 +21,6 @@ from qwenvl_ros.types import Status
 
 ROOT = Path(__file__).parents[2]
 MARK = "QWENVL_DEMO_TEST"
-needs_model = pytest.mark.skipif(
-    not (ROOT / "models/tiny").exists(), reason="models/tiny is not trained yet: make train-tiny"
-)
 
 
 class Demo:
@@ -110,7 +107,6 @@ def schemas(bag: Path) -> dict[str, str]:
         return {connection.msgtype: connection.msgdef.data for connection in reader.connections}
 
 
-@needs_model
 def test_it_finds_objects_says_so_and_leaves_a_record(demo, tmp_path):
     run = demo("--scenes", "3")
     assert run.end() == 0, run.output
@@ -141,7 +137,6 @@ def test_it_finds_objects_says_so_and_leaves_a_record(demo, tmp_path):
     assert "MSG: qwenvl_ros/SpatialRelation" in schemas(out / "scenes.mcap")["qwenvl_ros/msg/Scene"]
 
 
-@needs_model
 def test_ctrl_c_ends_every_process_and_keeps_the_record(demo, tmp_path):
     run = demo("--scenes", "1000000")
     run.read_until("[camera ")  # the planner heard a scene
@@ -155,7 +150,6 @@ def test_ctrl_c_ends_every_process_and_keeps_the_record(demo, tmp_path):
     assert messages(tmp_path / "demo/scenes.mcap")["/qwenvl/scene"]
 
 
-@needs_model
 def test_a_process_that_dies_ends_the_demo_with_its_last_words(demo, tmp_path):
     run = demo("--scenes", "1000000")
     run.read_until("[camera ")
