@@ -252,7 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), help="folder of what is left (default: demo)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="which table the camera looks at (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=8, help="which table the camera looks at first (default: 8)"
+    )
     parser.add_argument("--model", default="tiny", help="zoo name, hub id or folder (default: tiny)")
     args = parser.parse_args(arguments)
     show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=1.5)

@@ -182,19 +182,18 @@ def save(image: Image, path: Path) -> None:
 def show(scene: Scene, picture: Path) -> None:
     """The scene as a table and in plain words, on standard output."""
     console = Console(highlight=False)
-    table = Table(
-        box=SIMPLE, title=escape(f"{scene.camera}  {scene.width}x{scene.height}"), title_justify="left"
-    )
-    for column in ("id", "label", "score", "x_min", "y_min", "x_max", "y_max", "visible", "border"):
-        table.add_column(
-            column, justify="left" if column in ("id", "label") else "right", no_wrap=column == "id"
-        )
+    title = escape(f"{scene.camera}  {scene.width}x{scene.height}")
+    table = Table(box=SIMPLE, title=title, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("id", no_wrap=True)
+    table.add_column("label")
+    for column in ("score", "box (x_min y_min x_max y_max)", "visible", "border"):
+        table.add_column(column, justify="right")
     for thing in scene.objects:
         visible = "?" if thing.occlusion is Occlusion.UNKNOWN else f"{100 * thing.visible_fraction:.0f} %"
         score = f"{thing.score:.2f}" if thing.score == thing.score else "?"
-        corners = [f"{value:.0f}" for value in thing.box.corners]
+        corners = " ".join(f"{value:4.0f}" for value in thing.box.corners)
         border = "touches" if thing.truncated else ""
-        table.add_row(escape(thing.id), escape(thing.label), score, *corners, visible, border)
+        table.add_row(escape(thing.id), escape(thing.label), score, corners, visible, border)
     if scene.objects:
         console.print(table)
     elif scene.status is Status.OK:

@@ -156,7 +156,7 @@ def test_a_process_that_dies_ends_the_demo_with_its_last_words(demo, tmp_path):
     (camera,) = run.children("simulator")
     os.kill(camera, signal.SIGKILL)
     assert run.end() == 1
-    assert "the camera ended with status -9" in run.output and "seed 0 at 10 Hz" in run.output
+    assert "the camera ended with status -9" in run.output and "seed 8 at 10 Hz" in run.output
     assert run.children() == []
 
 
