@@ -186,7 +186,7 @@ def show(scene: Scene, picture: Path) -> None:
     table = Table(box=SIMPLE, title=title, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("id", no_wrap=True)
     table.add_column("label")
-    for column in ("score", "box (x_min y_min x_max y_max)", "visible", "border"):
+    for column in ("score", "x_min y_min x_max y_max", "visible", "border"):
         table.add_column(column, justify="right")
     for thing in scene.objects:
         visible = "?" if thing.occlusion is Occlusion.UNKNOWN else f"{100 * thing.visible_fraction:.0f} %"
