@@ -178,7 +178,10 @@ class SceneNode(LifecycleNode):
             )
         if any(each.may_wait for each in self._cameras.values()):
             self._tick_timer.reset()
-        self._before.clear()
+        now, counts = time.monotonic(), self._slots.counts()
+        self._before = {
+            name: seen(camera.health, counts.get(name), now) for name, camera in self._cameras.items()
+        }
         self._health.state = "active"
 
     def _stop(self) -> None:
@@ -250,7 +253,7 @@ class SceneNode(LifecycleNode):
         reports: list[Report] = [model_report(self._health, self._latencies)]
         for name, camera in self._cameras.items():
             after = seen(camera.health, counts.get(name), now)
-            before = self._before.get(name, after)
+            before = self._before[name]
             publishers, hints = transport.look(self, name, camera)
             reports.append(camera_report(name, camera.health, before, after, camera.since, publishers, hints))
             self._before[name] = after
