@@ -267,7 +267,7 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
     """The executable `scene_node`; SIGINT and SIGTERM end it cleanly, also while a model is being loaded."""
     # Not rclpy's handlers: they take the context away under callbacks that run, and do not interrupt a long load.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _interrupt)
     node, executor = None, SingleThreadedExecutor()
     try:
@@ -277,6 +277,7 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        signal.alarm(0)
         if node is not None:
             node.close()
             executor.shutdown()
@@ -286,7 +287,11 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End once: a terminal and `ros2 launch` both send the signal, and the second must not interrupt the end."""
+    """End once: a terminal and `ros2 launch` both send the signal, and the second must not interrupt the end.
+
+    An interrupt raised inside a destructor is lost; the alarm repeats it until main has one.
+    """
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, frame: None)
+    signal.alarm(1)
     raise KeyboardInterrupt
