@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "models/tiny", help="folder of the finished model")
     parser.add_argument("--scenes", type=int, default=36_000, help="scenes to render")
     parser.add_argument(
-        "--vision-images", type=int, default=112_000, help="pictures shown to the vision tower"
+        "--vision-images", type=int, default=200_000, help="pictures shown to the vision tower"
     )
     parser.add_argument(
         "--match-images", type=int, default=12_000, help="pictures of the match stage, 4 queries each"
     )
     parser.add_argument(
-        "--joint-images", type=int, default=50_000, help="pictures of the joint stage, 4 queries each"
+        "--joint-images", type=int, default=120_000, help="pictures of the joint stage, 4 queries each"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of weights and sampling")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes on a CPU")
