@@ -289,12 +289,12 @@ def test_sampling_and_greedy_requests_do_not_share_a_batch(engine):
 
 
 def test_presence_penalty_ends_repetition_and_leaves_probabilities_alone(engine):
-    request = Request([image(64, 64)], "mug", max_tokens=20)
+    request = Request([image(64, 64)], "bowl", max_tokens=20)
     repeating = engine.submit(request).result()
     varied = engine.submit(dataclasses.replace(request, presence_penalty=100.0)).result()
     assert len({token.text for token in repeating.tokens}) < 20
     readable = [token.text for token in varied.tokens if token.text and "\ufffd" not in token.text]
-    assert len(readable) == len(set(readable)) > 5
+    assert len(readable) == len(set(readable)) > 10
     assert varied.tokens[0].text == repeating.tokens[0].text
     assert varied.tokens[0].logprob == pytest.approx(repeating.tokens[0].logprob, abs=1e-4)
     assert all(token.logprob <= 0 for token in varied.tokens)
