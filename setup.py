@@ -35,15 +35,18 @@ setup(
         "jinja2>=3",
         "mujoco>=3.2",
         "numpy>=1.21",
+        "openai>=1.60",
         "opencv-python-headless>=4.5",
         "pillow>=9",
         "pyyaml>=5.4",
         "rich>=12",
         "rosbags>=0.10",
         "scipy>=1.8",
+        "tenacity>=8",
         "torch>=2.4",
         "tqdm>=4.57",
         "transformers>=4.57",
+        "xgrammar>=0.1.21",
     ],
     extras_require={
         "develop": [

@@ -20,12 +20,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "training/data", help="folder of rendered scenes")
     parser.add_argument("--run", type=Path, default=ROOT / "training/runs/tiny", help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=ROOT / "models/tiny", help="folder of the finished model")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this model, not with fresh ones"
+    )
     parser.add_argument("--scenes", type=int, default=36_000, help="scenes to render")
     parser.add_argument(
         "--vision-images", type=int, default=200_000, help="pictures shown to the vision tower"
     )
     parser.add_argument(
-        "--match-images", type=int, default=12_000, help="pictures of the match stage, 4 queries each"
+        "--match-images",
+        type=int,
+        default=12_000,
+        help="pictures of the match stage, 4 queries each; 0 leaves it out",
     )
     parser.add_argument(
         "--joint-images", type=int, default=120_000, help="pictures of the joint stage, 4 queries each"
@@ -38,15 +44,15 @@ def main() -> None:
     precision = torch.bfloat16 if torch.backends.mkldnn.is_available() and _fast_bf16() else torch.float32
     args.run.mkdir(parents=True, exist_ok=True)
     dataset.render(args.data, args.scenes, args.processes)
-    processes.run(
-        train_vision.train, args.processes, args.data, args.run, args.vision_images, args.seed, precision
-    )
+    common = (args.seed, precision, args.start_from)
+    processes.run(train_vision.train, args.processes, args.data, args.run, args.vision_images, *common)
     stages = [
         Stage("match", args.match_images // PICTURES),
         Stage("joint", args.joint_images // PICTURES),
     ]
     for stage in stages:
-        processes.run(train_language.train, args.processes, args.data, args.run, stage, args.seed, precision)
+        if stage.steps:
+            processes.run(train_language.train, args.processes, args.data, args.run, stage, *common)
     model = make_model(make_tokenizer(), args.seed)
     model.load_state_dict(torch.load(args.run / "joint.pt", map_location="cpu", weights_only=True)["model"])
     save(model, args.out)

@@ -163,6 +163,13 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCondi
     return model
 
 
+def start_model(tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path | None) -> Qwen3VLForConditionalGeneration:
+    """The model that training begins with: the one in folder, else a fresh one."""
+    if folder is None:
+        return make_model(tokenizer, seed)
+    return Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
 def _waves(position: torch.Tensor, width: int) -> torch.Tensor:
     frequency = torch.pi * 2 ** torch.linspace(0, 8, width // 2)
     angles = position[:, None] * frequency

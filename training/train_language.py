@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from training import dataset, questions
-from training.architecture import make_model, make_tokenizer
+from training.architecture import make_tokenizer, start_model
 from training.language import MatchHead, Writer, answer_loss, collate, run_layers
 from training.optimise import Optimiser, save_atomically
 from training.targets import OWNERS
@@ -49,10 +49,11 @@ def train(
     stage: Stage,
     seed: int,
     precision: torch.dtype,
+    start_from: Path | None,
 ) -> None:
     """One stage; begins from the stage before it in run/, resumes from and ends with run/<stage>.pt."""
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer, seed)
+    model = start_model(tokenizer, seed, start_from)
     model.set_attn_implementation({"text_config": "eager"})
     match_head = MatchHead(model.config.text_config.hidden_size, MATCH_LAYERS, OWNERS)
     parts = {"model": model, "match": match_head, "heads": VisionHeads(model.config.vision_config)}
@@ -123,7 +124,7 @@ def _begin(parts: dict[str, Any], run: Path, path: Path) -> tuple[int, list[Any]
     vision = torch.load(run / "vision.pt", map_location="cpu", weights_only=True)
     parts["model"].model.visual.load_state_dict(vision["visual"])
     parts["heads"].load_state_dict(vision["heads"])
-    if path.stem == "joint":
+    if path.stem == "joint" and (run / "match.pt").exists():
         match = torch.load(run / "match.pt", map_location="cpu", weights_only=True)
         parts["model"].load_state_dict(match["model"])
         parts["match"].load_state_dict(match["match"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training import dataset
-from training.architecture import make_model, make_tokenizer
+from training.architecture import make_tokenizer, start_model
 from training.optimise import Optimiser, save_atomically
 from training.vision import DenseVision, VisionHeads, whiten
 
@@ -28,9 +28,10 @@ def train(
     images: int,
     seed: int,
     precision: torch.dtype,
+    start_from: Path | None,
 ) -> None:
     """Train on `images` pictures drawn from the pool; resumes from run/vision.pt, ends with it complete."""
-    model = make_model(make_tokenizer(), seed)
+    model = start_model(make_tokenizer(), seed, start_from)
     tower = DenseVision(model.model.visual).to(device)
     heads = VisionHeads(model.config.vision_config).to(device)
     tower.visual.patch_embed.requires_grad_(False)  # stays the whitening transform
@@ -47,7 +48,7 @@ def train(
         heads.load_state_dict(state["heads"])
         optimiser.restore(state["optimiser"])
     pool = dataset.load(data)
-    if begin == 0:
+    if begin == 0 and start_from is None:
         whiten(tower.visual, torch.from_numpy(np.asarray(pool.images[0])).to(device))
     share = BATCH // world
     bar = tqdm(range(begin, steps), initial=begin, total=steps, desc="vision", unit="step", disable=rank > 0)

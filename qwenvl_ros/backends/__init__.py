@@ -11,16 +11,49 @@ Errors:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from qwenvl_ros.settings import setting, validate
+from qwenvl_ros.backends.engine_settings import EngineSettings, OpenaiSettings, VllmSettings
+from qwenvl_ros.settings import validate
 from qwenvl_ros.types import Image
 
 if TYPE_CHECKING:
     from qwenvl_ros.zoo import Model
+
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BackendUnavailable",
+    "EngineSettings",
+    "OpenaiSettings",
+    "Reply",
+    "Request",
+    "RequestFailed",
+    "Token",
+    "VllmSettings",
+    "create",
+]
+
+_DEFAULT = EngineSettings()
+# Heavy imports happen in create(): module, class, and what has to be installed for it.
+_ENGINES = {
+    "transformers": (
+        "qwenvl_ros.backends.transformers",
+        "TransformersBackend",
+        "torch, torchvision, xgrammar and transformers >= 4.57",
+    ),
+    "vllm": (
+        "qwenvl_ros.backends.vllm",
+        "VllmBackend",
+        "vllm >= 0.11 (pip install vllm; without a GPU: make setup-vllm)",
+    ),
+    "openai": ("qwenvl_ros.backends.openai", "OpenaiBackend", "openai and tenacity"),
+}
 
 
 class BackendError(RuntimeError):
@@ -42,7 +75,8 @@ class Request:
     images: each (H, W, 3) uint8 RGB, already of the size the model takes (multiples of 32, within its pixel
     budget), so that no engine resizes again. text: the user's words. text_first: the text goes before the
     images. temperature 0 is greedy; top_k 0 means no limit. presence_penalty is taken off the logit of every
-    token already in the answer. on_text is called with the whole text so far, from the engine's thread.
+    token already in the answer. schema: a JSON schema that the engine holds the answer to (after the thinking of a
+    thinking checkpoint); None leaves it free. on_text is called with the whole text so far, from the engine's thread.
     """
 
     images: Sequence[Image]
@@ -53,6 +87,7 @@ class Request:
     top_p: float = 1.0
     top_k: int = 0
     presence_penalty: float = 0.0
+    schema: Mapping[str, Any] | None = None
     on_text: Callable[[str], None] | None = None
 
 
@@ -107,32 +142,7 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    """Which engine runs the model, and on what."""
-
-    backend: str = setting(
-        "transformers", "Engine that runs the model.", choices=("transformers",), read_only=True
-    )
-    device: str = setting(
-        "auto",
-        "cuda, cuda:N or cpu. auto is the GPU; without one, only models under 1 GB run on the CPU unasked.",
-        read_only=True,
-    )
-    capacity: int = setting(
-        8, "Requests worked on at once.", unit="requests", minimum=1, maximum=256, read_only=True
-    )
-    threads: int = setting(
-        0,
-        "CPU threads of the engine; 0 leaves its own choice.",
-        unit="threads",
-        minimum=0,
-        maximum=1024,
-        read_only=True,
-    )
-
-
-def create(model: Model, settings: EngineSettings = EngineSettings()) -> Backend:
+def create(model: Model, settings: EngineSettings = _DEFAULT) -> Backend:
     """Load the model into the engine of the settings; returns when it is ready to answer.
 
     Raises:
@@ -140,11 +150,12 @@ def create(model: Model, settings: EngineSettings = EngineSettings()) -> Backend
         BackendUnavailable: the engine or the model cannot be had here; the message carries the remedy.
     """
     validate(settings)
+    name, class_name, packages = _ENGINES[settings.backend]
     try:
-        from qwenvl_ros.backends.transformers import TransformersBackend
+        module = importlib.import_module(name)
     except ImportError as error:
         raise BackendUnavailable(
-            f"the transformers backend cannot be imported ({error}); "
-            "install torch, torchvision and transformers >= 4.57"
+            f"the {settings.backend} backend cannot be imported ({error}); install {packages}"
         ) from error
-    return TransformersBackend(model, settings)
+    backend: Backend = getattr(module, class_name)(model, settings)
+    return backend

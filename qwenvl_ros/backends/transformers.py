@@ -18,6 +18,7 @@ from qwenvl_ros import zoo
 from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
 from qwenvl_ros.backends.decoding import PresencePenalty, Row, Watch
 from qwenvl_ros.backends.loading import load
+from qwenvl_ros.backends.prompts import Prompts
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +46,8 @@ class TransformersBackend:
         self._processor = loaded.processor
         self._tokenizer = loaded.processor.tokenizer
         self._capacity = settings.capacity
-        self._side = int(
-            self._processor.image_processor.patch_size * self._processor.image_processor.merge_size
-        )
+        self._prompts = Prompts(loaded.processor)
         self._context = int(self._network.config.get_text_config().max_position_embeddings)
-        self._reserved = tuple(token for token in self._tokenizer.all_special_tokens if token)
         self._stop, self._pad = _ends(self._network.generation_config, self._tokenizer)
         # A checkpoint brings its own sampling; here a request says it all.
         self._network.generation_config = GenerationConfig(
@@ -78,7 +76,7 @@ class TransformersBackend:
     def submit(self, request: Request) -> Future[Reply]:
         """Queue a request; a request the model cannot take fails at once with RequestFailed."""
         row = Row(request, self._decode)
-        if fault := self._fault(request):
+        if fault := self._prompts.fault(request):
             row.fail(RequestFailed(fault))
             return row.future
         with self._wake:
@@ -106,15 +104,9 @@ class TransformersBackend:
         input_ids and attention_mask: (requests, tokens), padded on the left; pixel_values and image_grid_thw: of all
         images in order. No image is resized.
         """
-        prompts = [
-            self._processor.apply_chat_template(
-                [{"role": "user", "content": _content(request)}], tokenize=False, add_generation_prompt=True
-            )
-            for request in requests
-        ]
         images = [np.require(image, np.uint8, ["C", "W"]) for request in requests for image in request.images]
         return self._processor(
-            text=prompts,
+            text=[self._prompts.text(request) for request in requests],
             images=images or None,
             return_tensors="pt",
             text_kwargs={"padding": True, "padding_side": "left"},
@@ -225,36 +217,6 @@ class TransformersBackend:
         return str(
             self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
-
-    def _fault(self, request: Request) -> str:
-        """Why the model cannot take a request, with the remedy; "" when it can."""
-        for image in request.images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                return f"an image must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}"
-            height, width = image.shape[:2]
-            if height % self._side or width % self._side or not height or not width:
-                return (
-                    f"an image is {width} x {height}, but its sides must be multiples of {self._side}; "
-                    "lay it out with qwenvl_ros.grounding.place first"
-                )
-        for token in self._reserved:
-            if token in request.text:
-                return f"the text holds {token!r}, which the model reserves for itself; take it out"
-        if request.max_tokens < 1 or request.top_k < 0:
-            return (
-                f"max_tokens = {request.max_tokens} must be at least 1 and top_k = {request.top_k} at least 0"
-            )
-        if not (request.temperature >= 0 and 0 < request.top_p <= 1):
-            return (
-                f"temperature = {request.temperature} must be at least 0 and top_p = {request.top_p} in 0..1"
-            )
-        return ""
-
-
-def _content(request: Request) -> list[dict[str, str]]:
-    images = [{"type": "image"} for _ in request.images]
-    text = [{"type": "text", "text": request.text}]
-    return text + images if request.text_first else images + text
 
 
 def _sampling(request: Request) -> Hashable:

@@ -3,5 +3,6 @@
 from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
 from qwenvl_ros.grounding.queries import match, prompt
+from qwenvl_ros.grounding.schema import schema
 
-__all__ = ["Grounding", "PixelRules", "Placement", "match", "parse", "place", "prompt"]
+__all__ = ["Grounding", "PixelRules", "Placement", "match", "parse", "place", "prompt", "schema"]

@@ -30,15 +30,20 @@ def prompt(queries: Sequence[str]) -> str:
     Queries are taken as descriptions in any language: white space is collapsed, control characters, brackets and
     quotes that would end the quotation are removed, and in the list form commas too, since they part categories.
     """
+    texts = asked(queries)
+    if not texts:
+        return _EVERYTHING
+    if len(texts) == 1:
+        return _REFERRING.format(texts[0])
+    return _CATEGORIES.format(", ".join(texts))
+
+
+def asked(queries: Sequence[str]) -> list[str]:
+    """The queries as the prompt words them, each once and none empty."""
     cleaned = [plain(query.translate(_UNSAFE)).strip("' ") for query in queries]
     if len(cleaned) > 1:
         cleaned = [plain(query.replace(",", " ")) for query in cleaned]
-    asked = list(dict.fromkeys(query for query in cleaned if query))
-    if not asked:
-        return _EVERYTHING
-    if len(asked) == 1:
-        return _REFERRING.format(asked[0])
-    return _CATEGORIES.format(", ".join(asked))
+    return list(dict.fromkeys(query for query in cleaned if query))
 
 
 def plain(text: str) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwenvl_ros import geometry, occlusion, relations
+from qwenvl_ros import geometry
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.images import MAX_PIXELS
 from qwenvl_ros.pairing import PairingSettings
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.scheduling import Limits
-from qwenvl_ros.settings import fault, setting
+from qwenvl_ros.settings import build as filled
+from qwenvl_ros.settings import fault, leaves, setting
 from qwenvl_ros.types import Pose
 from qwenvl_ros.zoo import ModelSettings
 
@@ -86,16 +87,14 @@ class CameraSettings:
     )
 
 
-# Groups of parameters without a camera: prefix of the names, settings, fields that are not parameters here.
-GROUPS: Mapping[str, tuple[str, type[Any], tuple[str, ...]]] = {
-    "node": ("", NodeSettings, ()),
-    "model": ("", ModelSettings, ()),
-    "engine": ("", EngineSettings, ()),
-    "limits": ("", Limits, ("rate_hz",)),
-    "pairing": ("", PairingSettings, ()),
-    "perception": ("", PerceptionSettings, ("thresholds", "occlusion")),
-    "thresholds": ("thresholds.", relations.Thresholds, ()),
-    "occlusion": ("occlusion.", occlusion.Thresholds, ()),
+# Groups of parameters without a camera: settings, and fields that are not parameters here.
+GROUPS: Mapping[str, tuple[type[Any], tuple[str, ...]]] = {
+    "node": (NodeSettings, ()),
+    "model": (ModelSettings, ()),
+    "engine": (EngineSettings, ()),
+    "limits": (Limits, ("rate_hz",)),
+    "pairing": (PairingSettings, ()),
+    "perception": (PerceptionSettings, ()),
 }
 
 
@@ -132,10 +131,10 @@ class Settings:
 def entries() -> list[Entry]:
     """The parameters that do not belong to a camera."""
     return [
-        Entry(prefix + each.name, each)
-        for prefix, settings, left_out in GROUPS.values()
-        for each in dataclasses.fields(settings)
-        if each.name not in left_out
+        Entry(name, each)
+        for settings, left_out in GROUPS.values()
+        for name, each in leaves(settings)
+        if name not in left_out
     ]
 
 
@@ -153,14 +152,11 @@ def camera_names(values: Mapping[str, Any]) -> tuple[str, ...]:
 def build(values: Mapping[str, Any]) -> Settings:
     """The settings of parameter values by name; those not given have their defaults."""
 
-    def filled(prefix: str, settings: type[Any]) -> Any:
-        names = [each.name for each in dataclasses.fields(settings) if each.metadata]
-        return settings(**{name: values[prefix + name] for name in names if prefix + name in values})
-
-    groups = {group: filled(prefix, settings) for group, (prefix, settings, _) in GROUPS.items()}
-    within = {name: groups.pop(name) for name in ("thresholds", "occlusion")}
-    groups["perception"] = dataclasses.replace(groups["perception"], **within)
-    cameras = {name: filled(f"{name}.", CameraSettings) for name in camera_names(values)}
+    groups = {
+        group: filled(settings, {name: value for name, value in values.items() if name not in left_out})
+        for group, (settings, left_out) in GROUPS.items()
+    }
+    cameras = {name: filled(CameraSettings, values, f"{name}.") for name in camera_names(values)}
     return Settings(**groups, cameras=cameras)
 
 
@@ -204,14 +200,14 @@ def _problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value, default = values[entry.name], entry.field.default
         if type(value) is not type(default):
             yield entry.name, f"{entry.name} must be {_kind(default)}, not {value!r}"
-        elif reason := fault(entry.field, value):
+        elif reason := fault(entry.field, value, entry.name):
             yield entry.name, reason
     yield from _camera_problems(values, cameras)
 
 
 def _camera_problems(values: Mapping[str, Any], cameras: Sequence[str]) -> Iterator[tuple[str, str]]:
     given = values.get("cameras", NodeSettings().cameras)
-    groups = {prefix.rstrip(".") for prefix, _, _ in GROUPS.values()}
+    groups = {entry.name.partition(".")[0] for entry in entries() if "." in entry.name}
     if not given:
         yield "cameras", "cameras is empty; name at least one"
     elif len(cameras) != len(given) or groups & set(cameras):

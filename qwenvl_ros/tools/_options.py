@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from qwenvl_ros.settings import validate
+from qwenvl_ros.settings import build, leaves, validate
 
 T = TypeVar("T")
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type[Any], *names: str) -> None:
-    """One option for each named field (all without names): `max_tokens` becomes --max-tokens."""
-    for field in dataclasses.fields(settings):
-        if names and field.name not in names:
+    """One option for each named setting (all without names): --max-tokens of max_tokens, --vllm-seed of vllm.seed."""
+    for name, field in leaves(settings):
+        if names and name not in names:
             continue
         about = field.metadata
         unit = f" [{about['unit']}]" if about["unit"] else ""
         shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         default = "" if shown == "" else f" (default: {shown})"
-        option = f"--{field.name.replace('_', '-')}"
+        option = "--" + name.replace("_", "-").replace(".", "-")
         text = (about["description"] + unit + default).replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(
                 option,
+                dest=name,
                 action=argparse.BooleanOptionalAction,
                 default=field.default,
                 help=about["description"],
@@ -32,6 +32,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[Any], *names: s
             continue
         parser.add_argument(
             option,
+            dest=name,
             type=_names if isinstance(field.default, tuple) else type(field.default),
             default=field.default,
             choices=about["choices"] or None,
@@ -51,8 +52,6 @@ def read_settings(args: argparse.Namespace, settings: type[T], **fixed: Any) -> 
     Raises:
         SettingError: a value is out of its range.
     """
-    names = (field.name for field in dataclasses.fields(cast(Any, settings)))
-    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    made = settings(**{**given, **fixed})
+    made = build(settings, vars(args) | fixed)
     validate(made)
     return made
