@@ -21,7 +21,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=ROOT / "training/runs/tiny", help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=ROOT / "models/tiny", help="folder of the finished model")
     parser.add_argument(
-        "--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this model, not with fresh ones"
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="begin with the weights of this model, not with fresh ones",
     )
     parser.add_argument("--scenes", type=int, default=36_000, help="scenes to render")
     parser.add_argument(

@@ -163,7 +163,9 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCondi
     return model
 
 
-def start_model(tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path | None) -> Qwen3VLForConditionalGeneration:
+def start_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path | None
+) -> Qwen3VLForConditionalGeneration:
     """The model that training begins with: the one in folder, else a fresh one."""
     if folder is None:
         return make_model(tokenizer, seed)
