@@ -8,62 +8,58 @@ The node, replay, evaluation and the command line all go this way. Nothing here 
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
-from math import isnan, nan
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 
-from qwenvl_ros import geometry, grounding, occlusion, relations
+from qwenvl_ros import geometry, grounding
 from qwenvl_ros.backends import Backend, BackendError, Reply, Request, RequestFailed
-from qwenvl_ros.grounding import Grounding, Placement
-from qwenvl_ros.settings import setting
-from qwenvl_ros.types import Detection, Frame, Relation, Scene, SceneObject, Status
+from qwenvl_ros.grounding import Placement
+from qwenvl_ros.perception import PerceptionSettings, lap, objects_of, read, relations_of
+from qwenvl_ros.types import Frame, Relation, Scene, SceneObject, Status
 from qwenvl_ros.zoo import Model
+
+__all__ = [
+    "STAGES",
+    "Pending",
+    "PerceptionSettings",
+    "Result",
+    "finish",
+    "partial",
+    "perceive",
+    "start",
+    "warm_up",
+]
 
 STAGES = ("place", "queue", "inference", "parse", "lift", "occlusion", "relations", "total")
 
-_LONGEST_SLUG = 40
 _WARM_UP_SIZE = (640, 480)
 
 
-@dataclass(frozen=True)
-class PerceptionSettings:
-    """What to look for, how much of it, and when relations hold."""
-
-    queries: tuple[str, ...] = setting((), "Categories or descriptions to find; none means every object.")
-    max_tokens: int = setting(
-        0, "Longest answer; 0 is the model's own limit (zoo).", unit="tokens", minimum=0, maximum=65536
-    )
-    max_objects: int = setting(
-        50, "Most objects in a scene; more are cut off and the scene is TRUNCATED.", minimum=1, maximum=1000
-    )
-    max_pixels: int = setting(
-        0,
-        "Most pixels the model is shown of an image; fewer is faster and less exact. 0 is the model's own limit.",
-        unit="pixels",
-        minimum=0,
-        maximum=2**26,
-    )
-    thresholds: relations.Thresholds = field(default_factory=relations.Thresholds)
-    occlusion: occlusion.Thresholds = field(default_factory=occlusion.Thresholds)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """A frame whose answer is being made; cancelling the future gives it up."""
+    """A frame whose answer is being made; cancelling the future gives it up.
+
+    started, placed: perf_counter() seconds at which the work on it began and at which it was asked.
+    """
 
     frame: Frame
     settings: PerceptionSettings
-    model: str
+    model: Model
     placement: Placement | None
     future: Future[Reply]
     started: float
     placed: float
+
+    def patience(self) -> float | None:
+        """Seconds left until settings.timeout, not below 0; None = no limit."""
+        if not self.settings.timeout:
+            return None
+        return max(0.0, self.placed + self.settings.timeout - time.perf_counter())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +70,44 @@ class Result:
     timings: Mapping[str, float]
 
 
-def start(frame: Frame, backend: Backend, model: Model, settings: PerceptionSettings) -> Pending:
-    """Lay the image on the model's canvas and ask; whatever goes wrong is told by finish()."""
+def start(
+    frame: Frame,
+    backend: Backend,
+    model: Model,
+    settings: PerceptionSettings,
+    on_text: Callable[[str], None] | None = None,
+) -> Pending:
+    """Lay the image on the model's canvas and ask; whatever goes wrong is told by finish().
+
+    on_text: called from the engine's thread with the answer so far, for partial().
+    """
     started = time.perf_counter()
     placement: Placement | None = None
     try:
         placement = grounding.place(frame.width, frame.height, model.limited(settings.max_pixels).pixels)
-        future = backend.submit(_request(frame, placement, model, settings))
+        future = backend.submit(_request(frame, placement, model, settings, on_text))
     except (ValueError, BackendError) as error:
         future = Future()
         future.set_exception(RequestFailed(str(error)))
-    return Pending(frame, settings, model.name, placement, future, started, time.perf_counter())
+    return Pending(frame, settings, model, placement, future, started, time.perf_counter())
 
 
 def finish(pending: Pending) -> Result:
-    """Wait for the answer and make the scene of it.
+    """Wait for the answer, at most settings.timeout, and make the scene of it.
 
     An engine's failure is a scene with status BACKEND_FAILED and the reason; an answer that could not be read, or
     not to its end, is PARSE_FAILED or TRUNCATED. Never raises for what the engine or the model did.
     """
     timings = {"place": pending.placed - pending.started}
+    wait([pending.future], pending.patience())
+    if not pending.future.done():
+        pending.future.cancel()
+        return _failed(
+            pending,
+            timings,
+            f"no answer within {pending.settings.timeout:g} s, so the request was given up; raise timeout, or ask for "
+            "less: max_pixels, max_tokens, a smaller model",
+        )
     try:
         reply = pending.future.result()
     except CancelledError:
@@ -104,17 +118,32 @@ def finish(pending: Pending) -> Result:
         return _failed(pending, timings, f"{type(error).__name__}: {error}")
     assert pending.placement is not None  # or there would be no reply
     timings |= {"queue": reply.queue_seconds, "inference": reply.inference_seconds}
-    clock = time.perf_counter()
-    answer = grounding.parse(
+    frame, settings, clock = pending.frame, pending.settings, time.perf_counter()
+    answer = read(
         reply.text,
         pending.placement,
-        pending.settings.queries,
+        pending.model,
+        settings,
         finished=reply.finish == "stop",
         tokens=reply.tokens,
-        max_objects=pending.settings.max_objects,
     )
-    _lap(timings, "parse", clock)
-    return _seen(pending, answer, timings)
+    lap(timings, "parse", clock)
+    objects, cover = objects_of(answer.detections, frame, settings, timings)
+    found, evaluated = relations_of(objects, cover, frame, settings, timings)
+    return _result(pending, timings, answer.status, answer.message, objects, found, evaluated)
+
+
+def partial(pending: Pending, text: str) -> Scene:
+    """The objects that are closed in an answer that is still being written, without relations or scores.
+
+    Its status is TRUNCATED and its message says that more may come. Ids are counted among these objects alone, so
+    an object's id may be another in the finished scene.
+    """
+    assert pending.placement is not None  # or there would be no text
+    answer = read(text, pending.placement, pending.model, pending.settings, finished=False)
+    objects, _ = objects_of(answer.detections, pending.frame, pending.settings, {})
+    message = f"the answer is still being written: {len(objects)} objects so far"
+    return _result(pending, {}, Status.TRUNCATED, message, objects).scene
 
 
 def perceive(
@@ -145,7 +174,13 @@ def warm_up(backend: Backend, model: Model, settings: PerceptionSettings) -> flo
     return time.perf_counter() - started
 
 
-def _request(frame: Frame, placement: Placement, model: Model, settings: PerceptionSettings) -> Request:
+def _request(
+    frame: Frame,
+    placement: Placement,
+    model: Model,
+    settings: PerceptionSettings,
+    on_text: Callable[[str], None] | None = None,
+) -> Request:
     sampling = model.grounding
     return Request(
         images=(placement.apply(frame.image),),
@@ -156,41 +191,9 @@ def _request(frame: Frame, placement: Placement, model: Model, settings: Percept
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         presence_penalty=sampling.presence_penalty,
+        schema=grounding.schema(settings.queries, settings.max_objects) if settings.constrained else None,
+        on_text=on_text,
     )
-
-
-def _seen(pending: Pending, answer: Grounding, timings: dict[str, float]) -> Result:
-    """What an answer that was read says about the frame."""
-    frame, settings, clock = pending.frame, pending.settings, time.perf_counter()
-    detections = _by_score(answer.detections)
-    boxes = [detection.box for detection in detections]
-    lifted = geometry.lift_all(boxes, frame)
-    clock = _lap(timings, "lift", clock)
-    hidden, cover = occlusion.estimate(boxes, lifted, frame, settings.occlusion)
-    clock = _lap(timings, "occlusion", clock)
-    objects = [
-        SceneObject(
-            id=name,
-            label=detection.label,
-            box=detection.box,
-            query=detection.query,
-            score=detection.score,
-            position=surface.position if surface else None,
-            size=surface.size if surface else None,
-            position_sigma=surface.sigma if surface else nan,
-            occlusion=covered.occlusion,
-            visible_fraction=covered.visible_fraction,
-            truncated=occlusion.truncated(detection.box, frame.width, frame.height),
-        )
-        for name, detection, surface, covered in zip(
-            _ids(detections), detections, lifted, hidden, strict=True
-        )
-    ]
-    found = relations.find(
-        objects, geometry.view_of(frame), settings.thresholds, image_frame=frame.frame_id, cover=cover
-    )
-    _lap(timings, "relations", clock)
-    return _result(pending, timings, answer.status, answer.message, objects, *found)
 
 
 def _failed(pending: Pending, timings: dict[str, float], reason: str) -> Result:
@@ -207,7 +210,7 @@ def _result(
     evaluated: Sequence[str] = (),
 ) -> Result:
     frame = pending.frame
-    _lap(timings, "total", pending.started)
+    lap(timings, "total", pending.started)
     scene = Scene(
         camera=frame.camera,
         stamp=frame.stamp,
@@ -221,41 +224,10 @@ def _result(
         status=status,
         status_message=message,
         keyframe_stamp=frame.stamp,
-        model=pending.model,
+        model=pending.model.name,
         queries=pending.settings.queries,
         queue_seconds=timings.get("queue", nan),
         inference_seconds=timings.get("inference", nan),
         total_seconds=timings["total"],
     )
     return Result(scene, timings)
-
-
-def _lap(timings: dict[str, float], stage: str, since: float) -> float:
-    """Note how long a stage took that began at `since`; returns the time now."""
-    now = time.perf_counter()
-    timings[stage] = now - since
-    return now
-
-
-def _by_score(detections: Sequence[Detection]) -> list[Detection]:
-    """Highest score first, unknown scores last, equal ones from left to right."""
-    return sorted(
-        detections,
-        key=lambda one: (
-            isnan(one.score),
-            -one.score if not isnan(one.score) else 0.0,
-            one.box.corners,
-            one.label,
-        ),
-    )
-
-
-def _ids(detections: Sequence[Detection]) -> list[str]:
-    """A name for each: its label in one word and a number, counted for each label in the order given."""
-    count: Counter[str] = Counter()
-    names = []
-    for detection in detections:
-        slug = re.sub(r"\W+", "_", detection.label.lower()).strip("_")[:_LONGEST_SLUG].rstrip("_") or "object"
-        count[slug] += 1
-        names.append(f"{slug}_{count[slug]}")
-    return names

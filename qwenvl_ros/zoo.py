@@ -49,7 +49,8 @@ class Model:
     """A checkpoint and how to use it.
 
     name: as published in Scene.model. checkpoint: hub id or path of a folder. memory_gb: to load it and answer one
-    image; NaN when not known.
+    image; NaN when not known. calibration: (score, share of such answers that were right) knots, see
+    grounding.calibrate; () leaves scores as they are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Model:
     text_first: bool
     grounding: Sampling
     question: Sampling
+    calibration: tuple[tuple[float, float], ...] = ()
 
     def limited(self, max_pixels: int) -> Model:
         """This model with at most max_pixels for an image; 0 changes nothing.
@@ -158,7 +160,9 @@ def _of_entry(name: str, entry: Entry, table: Table, variant: str, precision: st
         raise ZooError(f"{name} has no {variant} in {precision}; it has {there}")
     checkpoint = str(share(entry.folder)) if entry.folder else entry.hub_id(variant, precision)
     title = name if entry.folder else checkpoint
-    return _model(title, checkpoint, entry.memory_gb[precision], entry, table, variant, precision)
+    model = _model(title, checkpoint, entry.memory_gb[precision], entry, table, variant, precision)
+    # Of this very checkpoint: one that only shares its rules would have another.
+    return dataclasses.replace(model, calibration=entry.calibration)
 
 
 def _of_folder(folder: Path, table: Table, variant: str, precision: str) -> Model:

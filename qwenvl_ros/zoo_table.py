@@ -51,6 +51,9 @@ class Entry:
     variants: tuple[str, ...] = VARIANTS
     text_first: bool = False
     sampling: Presets | None = None  # None: the variant's
+    calibration: tuple[
+        tuple[float, float], ...
+    ] = ()  # (score, share that was right), see evaluate --calibration
 
     def published(self) -> list[tuple[str, str]]:
         """(variant, precision) of each checkpoint there is."""
@@ -101,6 +104,10 @@ def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
             fields["pixels"] = PixelRules(**fields["pixels"])
         if "sampling" in fields:
             fields["sampling"] = _presets(fields["sampling"])
+        if "calibration" in fields:
+            fields["calibration"] = tuple(
+                (float(score), float(share)) for score, share in fields["calibration"]
+            )
         entry = Entry(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
@@ -108,6 +115,9 @@ def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
         raise ValueError(f"{name} must have either a checkpoint or a folder")
     if not set(entry.variants) <= set(VARIANTS) or not set(entry.memory_gb) <= set(PRECISIONS):
         raise ValueError(f"{name}: variants are {', '.join(VARIANTS)} and precisions {', '.join(PRECISIONS)}")
+    knots = entry.calibration
+    if list(knots) != sorted(knots) or not all(0 <= value <= 1 for knot in knots for value in knot):
+        raise ValueError(f"{name}: calibration must be [score, share] pairs within 0..1, by ascending score")
     if not all(value > 0 for value in entry.memory_gb.values()):
         raise ValueError(f"{name}: memory_gb must be positive")
     return entry

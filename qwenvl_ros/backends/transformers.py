@@ -16,6 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from qwenvl_ros import zoo
 from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends.constraint import Grammars
 from qwenvl_ros.backends.decoding import PresencePenalty, Row, Watch
 from qwenvl_ros.backends.loading import load
 from qwenvl_ros.backends.prompts import Prompts
@@ -30,6 +31,8 @@ class TransformersBackend:
     on the left, and each row has its own images, order, max_tokens and end. A row's reply comes as soon as it ends;
     the next batch starts when the last row has ended. When memory runs out the batch is halved, and stays so.
     on_text and the callbacks of futures run in the worker's thread: they hold up the batch while they run.
+
+    Answers are held to a request's schema by xgrammar; a thinking checkpoint thinks first.
 
     Raises:
         BackendUnavailable: the device or the checkpoint cannot be had; the message carries the remedy.
@@ -49,6 +52,11 @@ class TransformersBackend:
         self._prompts = Prompts(loaded.processor)
         self._context = int(self._network.config.get_text_config().max_position_embeddings)
         self._stop, self._pad = _ends(self._network.generation_config, self._tokenizer)
+        vocabulary = int(self._network.config.get_text_config().vocab_size)
+        self._grammars = Grammars(self._tokenizer, vocabulary, self._stop)
+        self._thinking_ends = (
+            self._tokenizer.convert_tokens_to_ids("</think>") if model.variant == "thinking" else None
+        )
         # A checkpoint brings its own sampling; here a request says it all.
         self._network.generation_config = GenerationConfig(
             eos_token_id=list(self._stop), pad_token_id=self._pad
@@ -179,6 +187,8 @@ class TransformersBackend:
             processors: list[Any] = [watch.logits]
             if first.presence_penalty:
                 processors.append(PresencePenalty(first.presence_penalty, length))
+            if any(request.schema for request in requests):
+                processors.append(self._grammars.constraint(rows, self._thinking_ends))
             drawn: dict[str, Any] = {"do_sample": False}
             if first.temperature > 0:
                 drawn = {

@@ -1,8 +1,20 @@
 """Grounding: the prompt and the parser, two halves of one contract, and the 0..1000 grid between them."""
 
+from qwenvl_ros.grounding.confidence import Knots, calibrate
 from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
 from qwenvl_ros.grounding.queries import match, prompt
 from qwenvl_ros.grounding.schema import schema
 
-__all__ = ["Grounding", "PixelRules", "Placement", "match", "parse", "place", "prompt", "schema"]
+__all__ = [
+    "Grounding",
+    "Knots",
+    "PixelRules",
+    "Placement",
+    "calibrate",
+    "match",
+    "parse",
+    "place",
+    "prompt",
+    "schema",
+]

@@ -1,4 +1,4 @@
-"""Scores from token probabilities."""
+"""Scores from token probabilities, and what they are worth once they were compared with what was right."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import exp, fsum, nan
 
+import numpy as np
+
 from qwenvl_ros.backends import Token
 
 Span = tuple[int, int]
+Knots = Sequence[tuple[float, float]]
 
 
 class Confidence:
@@ -38,3 +41,14 @@ class Confidence:
         if min(logprobs) == float("-inf"):
             return 0.0
         return min(1.0, exp(fsum(logprobs) / len(logprobs)))
+
+
+def calibrate(score: float, knots: Knots) -> float:
+    """The share of answers with this score that were right, by straight lines between (score, share) knots.
+
+    Without knots, and for NaN, the score itself. Knots come from evaluation.calibration, by ascending score.
+    """
+    if not knots or score != score:
+        return score
+    scores, shares = zip(*knots, strict=True)
+    return float(np.interp(score, scores, shares))

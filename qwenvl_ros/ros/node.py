@@ -171,6 +171,8 @@ class SceneNode(LifecycleNode):
             lambda: self._settings.perception,
             self._deliver,
             self._failed,
+            self._outputs.publish_partial,
+            self._outputs.wants_partial,
         )
         for name in settings.cameras:
             self._cameras[name] = Camera(

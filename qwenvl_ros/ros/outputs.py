@@ -16,10 +16,14 @@ from qwenvl_ros.types import Image, Scene
 
 
 class Outputs:
-    """`~/scene`, `~/markers` and `~/annotated/compressed`; the latter two are made only while somebody subscribes."""
+    """`~/scene`, `~/scene_partial`, `~/markers` and `~/annotated/compressed`.
+
+    All but the first are made only while somebody subscribes.
+    """
 
     def __init__(self, node: Node) -> None:
         self._scenes = node.create_publisher(SceneMessage, "~/scene", QoSProfile(depth=10))
+        self._partial_scenes = node.create_publisher(SceneMessage, "~/scene_partial", QoSProfile(depth=10))
         self._marker_arrays = node.create_publisher(MarkerArray, "~/markers", QoSProfile(depth=10))
         self._pictures = node.create_publisher(CompressedImage, "~/annotated/compressed", QoSProfile(depth=1))
         self._markers = MarkerBuilder()
@@ -32,6 +36,14 @@ class Outputs:
         if self._pictures.get_subscription_count():
             picture = annotate(image, scene)
             self._pictures.publish(to_compressed_image(picture, scene.stamp, scene.frame_id))
+
+    def wants_partial(self) -> bool:
+        """Whether somebody listens for scenes whose answer is still being written."""
+        return bool(self._partial_scenes.get_subscription_count())
+
+    def publish_partial(self, scene: Scene) -> None:
+        """The objects so far of a scene that is still being made."""
+        self._partial_scenes.publish(to_message(scene))
 
     def clear(self) -> None:
         """Take the markers away."""

@@ -2,7 +2,9 @@
 
     callback: offer(frame)         worker: slots.take -> pipeline.start ... pipeline.finish -> deliver
 
-The engine's threads only say that an answer is there.
+The engine's threads only say that an answer, or a part of one, is there. What waits goes to the engine before a scene
+is made of what it answered, so that it does not idle meanwhile. A request that takes longer than its time-out is given
+up; it holds up no other.
 """
 
 from __future__ import annotations
@@ -10,13 +12,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from qwenvl_ros import pipeline
-from qwenvl_ros.backends import Backend, Reply
+from qwenvl_ros.backends import Backend
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
 from qwenvl_ros.scheduling import Put, Slots
 from qwenvl_ros.types import Frame, Scene
@@ -41,11 +41,14 @@ class Delivery:
     waited: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Flight:
+    """A frame in the engine. said: its answer so far; told: how much of that was delivered."""
+
     frame: Arrived
-    pending: Pending
     taken: float
+    said: str = ""
+    told: str = ""
 
 
 class Worker:
@@ -53,6 +56,8 @@ class Worker:
 
     settings: asked once per frame, so that a frame sees one consistent state of them. deliver: called from the worker's
     thread with each scene, in the order the answers come. fail: called with what deliver or a bug raised.
+    deliver_partial: called likewise with the scene so far whenever another object of an answer is closed, for frames
+    that are handed over while wants_partial() is true.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Worker:
         settings: Callable[[], PerceptionSettings],
         deliver: Callable[[Delivery], None],
         fail: Callable[[Exception], None],
+        deliver_partial: Callable[[Scene], None] = lambda scene: None,
+        wants_partial: Callable[[], bool] = lambda: False,
     ) -> None:
         self._slots = slots
         self._backend = backend
@@ -70,8 +77,9 @@ class Worker:
         self._settings = settings
         self._deliver = deliver
         self._fail = fail
-        self._flights: dict[Future[Reply], _Flight] = {}
-        self._answered: deque[Future[Reply]] = deque()
+        self._deliver_partial = deliver_partial
+        self._wants_partial = wants_partial
+        self._flights: dict[Pending, _Flight] = {}
         self._something = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="perception")
@@ -96,34 +104,54 @@ class Worker:
 
     def _work(self) -> None:
         while not self._stopping:
-            self._something.wait()
+            self._something.wait(self._patience())
             self._something.clear()  # before looking, so that nothing that comes meanwhile is missed
-            while self._answered and not self._stopping:
-                self._finish(self._answered.popleft())
-            # One of each camera, so that none waits in the engine and grows old there.
-            busy = {flight.frame.camera for flight in self._flights.values()}
-            room = 0 if self._stopping else self._backend.capacity - len(self._flights)
-            for frame in self._slots.take(room, busy):
-                assert isinstance(frame, Arrived)
-                self._start(frame)
-        for future in list(self._flights):
-            future.cancel()
+            ended = [pending for pending in self._flights if _has_ended(pending)]
+            answered = [(pending, self._flights.pop(pending)) for pending in ended]
+            self._hand_over()
+            for pending, flight in answered:
+                if not self._stopping:
+                    self._finish(pending, flight)
+            for pending, flight in self._flights.items():
+                if flight.said != flight.told and not self._stopping:
+                    self._tell(pending, flight)
+        for pending in self._flights:
+            pending.future.cancel()
         self._flights.clear()
 
-    def _start(self, frame: Arrived) -> None:
-        taken = time.monotonic()
-        pending = pipeline.start(frame, self._backend, self._model, self._settings())
-        self._flights[pending.future] = _Flight(frame, pending, taken)
-        pending.future.add_done_callback(self._on_answer)
+    def _patience(self) -> float | None:
+        """Seconds until the first of the requests in the engine has to be given up; None = never."""
+        left = [seconds for each in self._flights if (seconds := each.patience()) is not None]
+        return min(left, default=None)
 
-    def _on_answer(self, future: Future[Reply]) -> None:
-        self._answered.append(future)
-        self._something.set()
+    def _hand_over(self) -> None:
+        """Give the engine what waits and it has room for."""
+        # One of each camera, so that none waits in the engine and grows old there.
+        busy = {flight.frame.camera for flight in self._flights.values()}
+        room = 0 if self._stopping else self._backend.capacity - len(self._flights)
+        for frame in self._slots.take(room, busy):
+            assert isinstance(frame, Arrived)
+            flight = _Flight(frame, time.monotonic())
+            hear = self._hearer(flight) if self._wants_partial() else None
+            pending = pipeline.start(frame, self._backend, self._model, self._settings(), hear)
+            self._flights[pending] = flight
+            pending.future.add_done_callback(lambda _: self._something.set())
 
-    def _finish(self, future: Future[Reply]) -> None:
-        flight = self._flights.pop(future)
+    def _hearer(self, flight: _Flight) -> Callable[[str], None]:
+        """Notes the answer so far, from the engine's thread, whenever another bracket of an object closes."""
+        closed = 0
+
+        def hear(text: str) -> None:
+            nonlocal closed
+            if (count := text.count("}")) > closed:
+                closed, flight.said = count, text
+                self._something.set()
+
+        return hear
+
+    def _finish(self, pending: Pending, flight: _Flight) -> None:
         try:
-            result = pipeline.finish(flight.pending)
+            result = pipeline.finish(pending)
             notes = [text for text in (result.scene.status_message, flight.frame.note) if text]
             scene = dataclasses.replace(
                 result.scene,
@@ -134,3 +162,17 @@ class Worker:
             self._deliver(Delivery(flight.frame, scene, result, waited))
         except Exception as error:  # one frame's failure must not end the thread
             self._fail(error)
+
+    def _tell(self, pending: Pending, flight: _Flight) -> None:
+        flight.told = flight.said
+        try:
+            scene = pipeline.partial(pending, flight.told)
+            total = time.monotonic() - flight.frame.arrived
+            self._deliver_partial(dataclasses.replace(scene, total_seconds=total))
+        except Exception as error:
+            self._fail(error)
+
+
+def _has_ended(pending: Pending) -> bool:
+    """Whether there is an answer, or none came in time."""
+    return pending.future.done() or pending.patience() == 0.0

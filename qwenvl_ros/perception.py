@@ -1,0 +1,165 @@
+"""What an answer says about its frame: detections, then objects with positions and occlusion, then relations."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan, nan
+
+from qwenvl_ros import geometry, grounding, occlusion, relations
+from qwenvl_ros.backends import Token
+from qwenvl_ros.grounding import Grounding, Placement
+from qwenvl_ros.occlusion import Cover
+from qwenvl_ros.settings import setting
+from qwenvl_ros.types import Detection, Frame, Relation, SceneObject
+from qwenvl_ros.zoo import Model
+
+_LONGEST_SLUG = 40
+
+
+@dataclass(frozen=True)
+class PerceptionSettings:
+    """What to look for, how much of it, and when relations hold."""
+
+    queries: tuple[str, ...] = setting((), "Categories or descriptions to find; none means every object.")
+    max_tokens: int = setting(
+        0, "Longest answer; 0 is the model's own limit (zoo).", unit="tokens", minimum=0, maximum=65536
+    )
+    timeout: float = setting(
+        60.0,
+        "An answer that takes longer is given up, and the scene is BACKEND_FAILED; 0 = no limit.",
+        unit="s",
+        minimum=0.0,
+        maximum=86400.0,
+    )
+    constrained: bool = setting(
+        True, "Hold answers to a JSON schema: boxes on the grid, labels among the queries, max_objects."
+    )
+    min_score: float = setting(
+        0.0,
+        "Objects with a lower score are left out and counted; those without a score stay.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_objects: int = setting(
+        50, "Most objects in a scene; more are cut off and the scene is TRUNCATED.", minimum=1, maximum=1000
+    )
+    max_pixels: int = setting(
+        0,
+        "Most pixels the model is shown of an image; fewer is faster and less exact. 0 is the model's own limit.",
+        unit="pixels",
+        minimum=0,
+        maximum=2**26,
+    )
+    thresholds: relations.Thresholds = field(default_factory=relations.Thresholds)
+    occlusion: occlusion.Thresholds = field(default_factory=occlusion.Thresholds)
+
+
+def read(
+    text: str,
+    placement: Placement,
+    model: Model,
+    settings: PerceptionSettings,
+    *,
+    finished: bool,
+    tokens: Sequence[Token] = (),
+) -> Grounding:
+    """What an answer says, with calibrated scores and without what is below min_score."""
+    answer = grounding.parse(
+        text,
+        placement,
+        settings.queries,
+        finished=finished,
+        tokens=tokens,
+        max_objects=settings.max_objects,
+    )
+    scored = [
+        replace(each, score=grounding.calibrate(each.score, model.calibration)) for each in answer.detections
+    ]
+    kept = tuple(each for each in scored if not each.score < settings.min_score)
+    notes = [answer.message] if answer.message else []
+    if len(kept) < len(scored):
+        notes.append(f"objects below min_score left out: {len(scored) - len(kept)}")
+    return replace(answer, detections=kept, message="; ".join(notes))
+
+
+def objects_of(
+    found: Sequence[Detection], frame: Frame, settings: PerceptionSettings, timings: dict[str, float]
+) -> tuple[list[SceneObject], Cover]:
+    """The detections as objects, highest score first, and what covers what; notes how long both steps took."""
+    clock = time.perf_counter()
+    detections = _by_score(found)
+    boxes = [detection.box for detection in detections]
+    lifted = geometry.lift_all(boxes, frame)
+    clock = lap(timings, "lift", clock)
+    hidden, cover = occlusion.estimate(boxes, lifted, frame, settings.occlusion)
+    lap(timings, "occlusion", clock)
+    objects = [
+        SceneObject(
+            id=name,
+            label=detection.label,
+            box=detection.box,
+            query=detection.query,
+            score=detection.score,
+            position=surface.position if surface else None,
+            size=surface.size if surface else None,
+            position_sigma=surface.sigma if surface else nan,
+            occlusion=covered.occlusion,
+            visible_fraction=covered.visible_fraction,
+            truncated=occlusion.truncated(detection.box, frame.width, frame.height),
+        )
+        for name, detection, surface, covered in zip(
+            _ids(detections), detections, lifted, hidden, strict=True
+        )
+    ]
+    return objects, cover
+
+
+def relations_of(
+    objects: Sequence[SceneObject],
+    cover: Cover,
+    frame: Frame,
+    settings: PerceptionSettings,
+    timings: dict[str, float],
+) -> tuple[list[Relation], list[str]]:
+    """How the objects stand to each other, and the predicates that were evaluated; notes how long it took."""
+    clock = time.perf_counter()
+    found = relations.find(
+        objects, geometry.view_of(frame), settings.thresholds, image_frame=frame.frame_id, cover=cover
+    )
+    lap(timings, "relations", clock)
+    return found
+
+
+def lap(timings: dict[str, float], stage: str, since: float) -> float:
+    """Note how long a stage took that began at `since`; returns the time now."""
+    now = time.perf_counter()
+    timings[stage] = now - since
+    return now
+
+
+def _by_score(detections: Sequence[Detection]) -> list[Detection]:
+    """Highest score first, unknown scores last, equal ones from left to right."""
+    return sorted(
+        detections,
+        key=lambda one: (
+            isnan(one.score),
+            -one.score if not isnan(one.score) else 0.0,
+            one.box.corners,
+            one.label,
+        ),
+    )
+
+
+def _ids(detections: Sequence[Detection]) -> list[str]:
+    """A name for each: its label in one word and a number, counted for each label in the order given."""
+    count: Counter[str] = Counter()
+    names = []
+    for detection in detections:
+        slug = re.sub(r"\W+", "_", detection.label.lower()).strip("_")[:_LONGEST_SLUG].rstrip("_") or "object"
+        count[slug] += 1
+        names.append(f"{slug}_{count[slug]}")
+    return names
