@@ -10,6 +10,8 @@ import xgrammar
 
 from qwenvl_ros.backends.decoding import Row
 
+MOST_BLANKS = 2
+
 
 class Grammars:
     """Turns schemas into matchers for one tokenizer; each schema is compiled once.
@@ -25,12 +27,16 @@ class Grammars:
         self._vocabulary = vocabulary
 
     def matcher(self, schema: Mapping[str, Any]) -> xgrammar.GrammarMatcher:
-        """A matcher at the beginning of an answer. Any white space may stand where JSON allows it.
+        """A matcher at the beginning of an answer; up to two blanks may stand where JSON allows white space.
+
+        Two are what Qwen3-VL writes (", ", a line break and a tab); without a limit a model can go on for ever.
 
         Raises:
             RuntimeError: xgrammar cannot read the schema.
         """
-        return xgrammar.GrammarMatcher(self._compiler.compile_json_schema(dict(schema)))
+        return xgrammar.GrammarMatcher(
+            self._compiler.compile_json_schema(dict(schema), max_whitespace_cnt=MOST_BLANKS)
+        )
 
     def constraint(self, rows: Sequence[Row], opens: int | None) -> Constraint:
         """The logits processor for a batch; None in place of a matcher leaves a row free."""

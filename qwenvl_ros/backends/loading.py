@@ -13,6 +13,7 @@ from transformers.utils import is_flash_attn_2_available
 from qwenvl_ros import zoo
 from qwenvl_ros.backends import BackendUnavailable
 
+BF16, FLASH_ATTENTION, FP8 = (8, 0), (8, 0), (8, 9)  # least compute capability of a GPU
 SMALL_GB = 1.0  # models below this run on a CPU unasked
 
 
@@ -68,7 +69,9 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
     options: dict[str, Any] = {"attn_implementation": "sdpa", "dtype": torch.float32}
     if device.type == "cuda":
         options = {"dtype": "auto", "device_map": _device_map(device, model)}
-        options["attn_implementation"] = "flash_attention_2" if is_flash_attn_2_available() else "sdpa"
+        flash = is_flash_attn_2_available() and torch.cuda.get_device_capability(device) >= FLASH_ATTENTION
+        options["attn_implementation"] = "flash_attention_2" if flash else "sdpa"
+        _check_precision(model, torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device))
     elif model.precision == "fp8":
         raise BackendUnavailable(f"{model.name} in fp8 needs a GPU; set precision to bf16 for the CPU")
     local = Path(model.checkpoint).is_dir()
@@ -86,6 +89,24 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
     network.eval()
     where = "cpu" if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     return Loaded(network, processor, network.device, f"{where}, {options['attn_implementation']}")
+
+
+def _check_precision(model: zoo.Model, capability: tuple[int, int], name: str) -> None:
+    """Whether a GPU of this compute capability computes in the model's precision.
+
+    Raises:
+        BackendUnavailable: it does not; with what to take instead.
+    """
+    if model.precision == "fp8" and capability < FP8:
+        raise BackendUnavailable(
+            f"{model.name} is in fp8, which needs compute capability {FP8[0]}.{FP8[1]} (Ada, Hopper or later); {name} has "
+            f"{capability[0]}.{capability[1]}: set precision to bf16"
+        )
+    if capability < BF16:
+        raise BackendUnavailable(
+            f"{model.name} is in bfloat16, which needs compute capability {BF16[0]}.{BF16[1]} (Ampere or later); {name} has "
+            f"{capability[0]}.{capability[1]}: choose another GPU, or set device to cpu"
+        )
 
 
 def _device_map(device: torch.device, model: zoo.Model) -> Any:

@@ -1,5 +1,6 @@
 """How good a model is, measured through the product's own path."""
 
+from qwenvl_ros.evaluation.calibration import Bin, calibration_error, fit, reliability
 from qwenvl_ros.evaluation.scoring import (
     Case,
     LabelScores,
@@ -7,8 +8,8 @@ from qwenvl_ros.evaluation.scoring import (
     Scores,
     Target,
     Verdict,
-    calibration_error,
     judge,
+    scored,
     summarise,
 )
 from qwenvl_ros.evaluation.worth import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PIXELS, worth_asking
@@ -16,6 +17,7 @@ from qwenvl_ros.evaluation.worth import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PIXELS
 __all__ = [
     "MIN_VISIBLE_FRACTION",
     "MIN_VISIBLE_PIXELS",
+    "Bin",
     "Case",
     "LabelScores",
     "Match",
@@ -23,7 +25,10 @@ __all__ = [
     "Target",
     "Verdict",
     "calibration_error",
+    "fit",
     "judge",
+    "reliability",
+    "scored",
     "summarise",
     "worth_asking",
 ]

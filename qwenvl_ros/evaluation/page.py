@@ -64,7 +64,18 @@ figcaption { font-size: 13px; } .right { color: #178a36; } .false { color: #c620
 {% endfor %}</table>
 <p>Answers by status:
 {% for name, count in statuses.items() %}{{ name }} {{ count }}{{ ", " if not loop.last }}{% endfor %}</p>
-<h2>Rules</h2><p>{{ rules }}</p>
+{% if bins %}<h2>What scores are worth</h2>
+<p>Each bar is the share of right answers among those of about one score, which the thin line marks; the two should meet.
+Expected calibration error {{ error }}.</p>
+<svg viewBox="-6 -4 112 116" width="420" role="img" aria-label="reliability diagram" font-size="4">
+<rect width="100" height="100" fill="#f4f4f4"/><line y1="100" x2="100" stroke="#999" stroke-width=".5"/>
+{% for bin in bins %}<rect x="{{ 100 * bin.score - 3 }}" y="{{ 100 - 100 * bin.right }}" width="6"
+ height="{{ 100 * bin.right }}" fill="#3c78d8"/>
+<line x1="{{ 100 * bin.score - 4 }}" x2="{{ 100 * bin.score + 4 }}" y1="{{ 100 - 100 * bin.score }}"
+ y2="{{ 100 - 100 * bin.score }}" stroke="#222"/>
+<text x="{{ 100 * bin.score }}" y="105" text-anchor="middle">{{ bin.count }}</text>
+{% endfor %}<text x="50" y="111" text-anchor="middle">score, 0 to 1; below each bar how many answers</text></svg>
+{% endif %}<h2>Rules</h2><p>{{ rules }}</p>
 <details><summary>Per label ({{ labels | length }})</summary>
 <table><tr><th>label</th><th>precision</th><th>recall</th><th>f1</th><th>support</th></tr>
 {% for name, values in labels.items() %}<tr><th>{{ name }}</th>{% for v in values %}<td>{{ v }}</td>{% endfor %}</tr>
@@ -114,6 +125,8 @@ def page(scenes: Sequence[Sequence[Answered]], result: Result, ran: Mapping[str,
         columns=[column.replace("_", " ") for column in columns],
         rows={name: [figure(getattr(scores, c)) for c in columns] for name, scores in groups.items()},
         statuses=result.statuses,
+        bins=result.queries.reliability,
+        error=figure(result.queries.calibration_error),
         rules=_RULES,
         labels=_labels(result.queries),
         key={

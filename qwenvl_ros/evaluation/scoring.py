@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from qwenvl_ros.evaluation.calibration import Bin, calibration_error, reliability
 from qwenvl_ros.types import Box, Detection
 
 IOU_THRESHOLD = 0.5
-CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Scores:
 
     mean_iou: of the matches. label_accuracy: share of the answers on an expected object (IoU >= 0.5) that bear its
     label. absent_rate: share of the cases where nothing was there and something was found all the same.
-    calibration_error: expected calibration error, 10 equal bins of the score.
+    calibration_error: expected calibration error. reliability: what it is made of, see calibration.py.
     """
 
     cases: int
@@ -100,6 +100,7 @@ class Scores:
     label_accuracy: float
     absent_rate: float
     calibration_error: float
+    reliability: Sequence[Bin] = ()
     per_label: dict[str, LabelScores] = field(default_factory=dict)
 
 
@@ -128,7 +129,6 @@ def summarise(verdicts: Sequence[Verdict]) -> Scores:
     missed: Counter[str] = Counter()
     ious: list[float] = []
     labels_right: list[bool] = []
-    scored: list[tuple[float, bool]] = []
     for verdict in verdicts:
         case = verdict.case
         right.update(case.expected[match.target].label for match in verdict.matches)
@@ -138,8 +138,7 @@ def summarise(verdicts: Sequence[Verdict]) -> Scores:
         labels_right.extend(
             case.answers[m.answer].label == case.expected[m.target].label for m in verdict.box_matches
         )
-        scored.extend((case.answers[match.answer].score, True) for match in verdict.matches)
-        scored.extend((case.answers[i].score, False) for i in verdict.false_answers)
+    pairs = scored(verdicts)
     absent = [bool(verdict.case.answers) for verdict in verdicts if verdict.absent]
     precision, recall, f1 = _rates(right.total(), false.total(), missed.total())
     return Scores(
@@ -150,7 +149,8 @@ def summarise(verdicts: Sequence[Verdict]) -> Scores:
         mean_iou=_mean(ious),
         label_accuracy=_mean(labels_right),
         absent_rate=_mean(absent),
-        calibration_error=calibration_error([pair for pair in scored if not isnan(pair[0])]),
+        calibration_error=calibration_error(pairs),
+        reliability=reliability(pairs) if pairs else [],
         per_label={
             label: LabelScores(
                 *_rates(right[label], false[label], missed[label]), support=right[label] + missed[label]
@@ -160,18 +160,14 @@ def summarise(verdicts: Sequence[Verdict]) -> Scores:
     )
 
 
-def calibration_error(scored: Sequence[tuple[float, bool]]) -> float:
-    """Expected calibration error of (score, was it right) pairs: [0, 1], NaN without any.
-
-    Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 5.
-    """
-    if not scored:
-        return nan
-    scores = np.array([score for score, _ in scored])
-    correct = np.array([right for _, right in scored], dtype=float)
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [abs(float((correct - scores)[bins == b].sum())) for b in range(CALIBRATION_BINS)]
-    return sum(gaps) / len(scored)
+def scored(verdicts: Sequence[Verdict]) -> list[tuple[float, bool]]:
+    """(score, was it right) of every answer that counts and has a score."""
+    pairs: list[tuple[float, bool]] = []
+    for verdict in verdicts:
+        answers = verdict.case.answers
+        pairs += [(answers[match.answer].score, True) for match in verdict.matches]
+        pairs += [(answers[index].score, False) for index in verdict.false_answers]
+    return [pair for pair in pairs if not isnan(pair[0])]
 
 
 def _assign(case: Case, may_pair: Callable[[Detection, Target], bool]) -> list[Match]:

@@ -3,7 +3,7 @@
 from qwenvl_ros.grounding.confidence import Knots, calibrate
 from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
-from qwenvl_ros.grounding.queries import match, prompt
+from qwenvl_ros.grounding.queries import asked, match, prompt
 from qwenvl_ros.grounding.schema import schema
 
 __all__ = [

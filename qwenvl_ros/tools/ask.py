@@ -53,7 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, ModelSettings, "model", "variant", "precision")
     add_settings(parser, EngineSettings)
-    add_settings(parser, PerceptionSettings, "max_pixels", "max_tokens", "max_objects")
+    add_settings(
+        parser,
+        PerceptionSettings,
+        "max_pixels",
+        "max_tokens",
+        "max_objects",
+        "constrained",
+        "timeout",
+        "min_score",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

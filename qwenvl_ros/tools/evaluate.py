@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from tqdm import tqdm
 
 from qwenvl_ros import backends, zoo
 from qwenvl_ros.backends import EngineSettings
+from qwenvl_ros.evaluation import fit, scored
 from qwenvl_ros.evaluation.examination import Answered, Result, examine, result
 from qwenvl_ros.evaluation.page import figure, page
 from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.sim.queries import Kind
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.types import Status
@@ -54,9 +57,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", metavar="FILE", help="write a page with the worst and best scenes to this file"
     )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="fit what scores are worth on these scenes, leaving the model's calibration aside, and write it to this "
+        "file, in YAML for the model's entry of the zoo; take other scenes than those it is to be judged on",
+    )
     add_settings(parser, ModelSettings, "model", "variant", "precision")
     add_settings(parser, EngineSettings)
-    add_settings(parser, PerceptionSettings, "max_pixels", "max_tokens", "max_objects")
+    add_settings(
+        parser,
+        PerceptionSettings,
+        "max_pixels",
+        "max_tokens",
+        "max_objects",
+        "constrained",
+        "timeout",
+        "min_score",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,11 +82,13 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(
             f"--scenes {args.scenes} --seed {args.seed}: give at least 1 scene and a seed of 0 or more"
         )
-    for path in filter(None, (args.json, args.html)):
+    for path in filter(None, (args.json, args.html, args.calibrate)):
         if not Path(path).absolute().parent.is_dir():
             raise ToolError(f"the folder of {path} does not exist; make it first")
     chosen = read_settings(args, ModelSettings)
     model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
+    if args.calibrate:
+        model = dataclasses.replace(model, calibration=())
     settings = read_settings(args, PerceptionSettings)
     backend = backends.create(model, read_settings(args, EngineSettings))
     seeds = range(args.seed, args.seed + args.scenes)
@@ -104,12 +124,25 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.html:
         Path(args.html).write_text(page(scenes, scores, ran), encoding="utf-8")
+    if args.calibrate:
+        write_calibration(everything, Path(args.calibrate))
     if unanswered := [answer for answer in everything if answer.status is Status.BACKEND_FAILED]:
         raise ToolError(
             f"{len(unanswered)} of {len(everything)} queries were not answered and count as missed, "
             f"the first because: {unanswered[0].status_message}"
         )
     return 130 if stopped else 0
+
+
+def write_calibration(answers: Sequence[Answered], path: Path) -> None:
+    """Fit on the answers to queries that name something, and write the zoo's `calibration`."""
+    try:
+        knots = fit(scored([a.verdict for a in answers if a.question.query.kind is not Kind.EVERY]))
+    except (ValueError, ImportError) as error:
+        raise ToolError(f"no calibration can be fitted: {error}") from error
+    text = ", ".join(f"[{score:g}, {share:g}]" for score, share in knots)
+    path.write_text(f"calibration: [{text}]\n", encoding="utf-8")
+    print(f"{path}: put this line into the model's entry of config/zoo.yaml")
 
 
 def to_json(scores: Result, ran: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +176,8 @@ def _plain(scores: Any) -> dict[str, Any]:
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: clean(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [clean(inner) for inner in value]
         return None if isinstance(value, float) and not isfinite(value) else value
 
     plain: dict[str, Any] = clean(dataclasses.asdict(scores))

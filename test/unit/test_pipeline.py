@@ -276,3 +276,76 @@ def test_warming_up_asks_once_and_tells_a_failure():
         pipeline.warm_up(engine, MODEL, dataclasses.replace(TWO_CUBES, max_pixels=3))
     engine.close()
     assert len(engine.requests) == 2
+
+
+def test_answers_are_held_to_what_was_asked_unless_told_otherwise():
+    engine = ScriptedBackend(["[]", "[]"])
+    pipeline.perceive([frame()], engine, MODEL, dataclasses.replace(TWO_CUBES, max_objects=7))
+    pipeline.perceive([frame()], engine, MODEL, dataclasses.replace(TWO_CUBES, constrained=False))
+    engine.close()
+    held, free = engine.requests
+    assert held.schema == grounding.schema(("red cube", "blue cube"), 7)
+    assert held.schema["maxItems"] == 7
+    assert free.schema is None
+
+
+def test_a_server_that_ignores_the_schema_is_read_all_the_same():
+    """Prose around, too many objects, another label: the parser copes and the status tells."""
+    text = (
+        "Sure! ```json\n" + answer(*[("red cube", (i, 0, i + 50, 60)) for i in range(0, 500, 100)]) + "\n```"
+    )
+    scene = scene_of([text], settings=dataclasses.replace(TWO_CUBES, max_objects=3))
+    assert (len(scene.objects), scene.status) == (3, Status.TRUNCATED)
+    assert "max_objects = 3" in scene.status_message
+    assert scene_of(["I see a red cube."]).status is Status.PARSE_FAILED
+
+
+def test_a_request_that_hangs_is_given_up_after_its_timeout():
+    settings = dataclasses.replace(TWO_CUBES, timeout=0.05)
+    engine = ScriptedBackend([HANG, "[]"])
+    hung, answered = pipeline.perceive([frame()], engine, MODEL, settings)[0].scene, None
+    assert hung.status is Status.BACKEND_FAILED
+    assert "no answer within 0.05 s" in hung.status_message and "raise timeout" in hung.status_message
+    answered = pipeline.perceive([frame()], engine, MODEL, TWO_CUBES)[0].scene
+    engine.close()
+    assert answered.status is Status.OK, "its place in the engine is free again"
+
+
+def test_scores_are_calibrated_and_low_ones_left_out_and_counted():
+    text = answer(("red cube", (100, 200, 300, 400)), ("blue cube", (500, 200, 700, 400)))
+    split = text.index("}, ") + 1
+    reply = Reply(text, tokens=(Token(text[:split], np.log(0.2)), Token(text[split:], np.log(0.02))))
+    model = dataclasses.replace(MODEL, calibration=((0.0, 0.0), (0.1, 0.5), (0.3, 0.9)))
+    settings = dataclasses.replace(TWO_CUBES, min_score=0.3)
+    raw = scene_of([reply])
+    assert [thing.score for thing in raw.objects] == pytest.approx([0.2, 0.02])
+    scene = scene_of([reply], model=model, settings=settings)
+    assert [thing.label for thing in scene.objects] == ["red cube"]
+    assert scene.objects[0].score == pytest.approx(0.7)
+    assert scene.status is Status.OK and "below min_score left out: 1" in scene.status_message
+
+
+def test_objects_without_a_score_stay_whatever_min_score_is():
+    scene = scene_of(
+        [answer(("red cube", (100, 200, 300, 400)))],
+        settings=dataclasses.replace(TWO_CUBES, min_score=0.9),
+        model=dataclasses.replace(MODEL, calibration=((0.0, 0.1), (1.0, 0.2))),
+    )
+    assert len(scene.objects) == 1 and isnan(scene.objects[0].score)
+
+
+def test_a_partial_scene_has_the_closed_objects_and_says_that_it_is_one():
+    text = answer(("red cube", (100, 200, 300, 400)), ("blue cube", (500, 200, 700, 400)))
+    engine = ScriptedBackend([HANG])
+    source = frame(
+        depth=np.full((480, 640), 2.0, np.float32), intrinsics=Intrinsics(640, 480, 500, 500, 320, 240)
+    )
+    pending = pipeline.start(source, engine, MODEL, TWO_CUBES)
+    scenes = [pipeline.partial(pending, text[:end]) for end in (10, text.index("}") + 1, len(text) - 1)]
+    engine.close()
+    assert [len(scene.objects) for scene in scenes] == [0, 1, 2]
+    for scene in scenes:
+        assert scene.status is Status.TRUNCATED and "still being written" in scene.status_message
+        assert (scene.stamp, scene.frame_id) == (123456789, "optical")
+        assert not scene.relations and not scene.evaluated_predicates
+    assert scenes[1].objects[0].position is not None and isnan(scenes[1].objects[0].score)

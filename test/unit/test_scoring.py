@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl_ros.evaluation import Case, Target, calibration_error, judge, summarise
+from qwenvl_ros import grounding
+from qwenvl_ros.evaluation import Case, Target, calibration_error, fit, judge, reliability, summarise
 from qwenvl_ros.types import Box, Detection
 
 
@@ -109,3 +110,40 @@ def test_counts_always_add_up(items, random):
     assert len(verdict.matches) + len(verdict.false_answers) == len(answers)
     assert all(m.iou >= 0.5 for m in verdict.matches)
     assert np.isnan(scores := summarise([verdict]).f1) or 0 <= scores <= 1
+
+
+def overconfident(count, seed):
+    """Answers with scores over 0..1 that are right with the square of their score."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random(count)
+    return [(float(score), bool(rng.random() < score**2)) for score in scores]
+
+
+def test_a_fitted_calibration_makes_scores_honest_on_answers_it_has_not_seen():
+    knots = fit(overconfident(2000, 1))
+    unseen = overconfident(2000, 2)
+    mended = [(grounding.calibrate(score, knots), right) for score, right in unseen]
+    assert calibration_error(unseen) > 0.12
+    assert calibration_error(mended) < 0.04
+    assert list(knots) == sorted(knots) and all(0 <= value <= 1 for knot in knots for value in knot)
+    order = [grounding.calibrate(score, knots) for score in np.linspace(0, 1, 50)]
+    assert order == sorted(order), "a better score stays a better score"
+
+
+def test_too_few_answers_are_not_fitted():
+    with pytest.raises(ValueError, match="39 answers with a score are too few, 40 are needed"):
+        fit(overconfident(39, 3))
+    assert len(fit(overconfident(40, 3))) == 2
+
+
+def test_reliability_counts_every_answer_once():
+    pairs = overconfident(500, 4)
+    bins = reliability([*pairs, (1.0, True), (0.0, False)])
+    assert sum(b.count for b in bins) == 502
+    assert all(0 <= b.score <= 1 and 0 <= b.right <= 1 for b in bins)
+
+
+def test_scores_that_are_not_known_stay_unknown():
+    assert isnan(grounding.calibrate(float("nan"), ((0.0, 0.2), (1.0, 0.8))))
+    assert grounding.calibrate(0.4, ()) == 0.4
+    assert grounding.calibrate(0.95, ((0.1, 0.2), (0.9, 0.8))) == 0.8

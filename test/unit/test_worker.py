@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from qwenvl_ros import zoo
-from qwenvl_ros.backends import RequestFailed
+from qwenvl_ros.backends import Reply, RequestFailed
+from qwenvl_ros.backends.replies import PendingReply
 from qwenvl_ros.backends.scripted import HANG, ScriptedBackend
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.ros.worker import Arrived, Worker
@@ -29,12 +30,13 @@ def frame(camera="front", stamp=1, note=""):
 class Running:
     """A worker and what it delivered."""
 
-    def __init__(self, script, capacity=8, deliver=None):
+    def __init__(self, script, capacity=8, deliver=None, wants_partial=False, backend=None):
         self.delivered = queue.Queue()
+        self.partial = queue.Queue()
         self.failures = queue.Queue()
         self.settings = PerceptionSettings()
         self.slots = Slots(Limits(max_age=0.0))
-        self.backend = ScriptedBackend(script, capacity=capacity)
+        self.backend = backend or ScriptedBackend(script, capacity=capacity)
         self.worker = Worker(
             self.slots,
             self.backend,
@@ -42,6 +44,8 @@ class Running:
             lambda: self.settings,
             deliver or self.delivered.put,
             self.failures.put,
+            self.partial.put,
+            lambda: wants_partial,
         )
 
     def close(self):
@@ -163,3 +167,115 @@ def test_many_frames_of_many_cameras_are_all_accounted_for(run):
         last[scene.camera] = scene.stamp
     for counts in each.slots.counts().values():
         assert counts.received == 100 == counts.taken + sum(counts.dropped.values())
+
+
+def test_the_engine_has_its_next_frame_before_a_scene_is_made_of_the_last(run):
+    begun = threading.Semaphore(0)
+
+    def script(request):
+        begun.release()
+        return "[]"
+
+    met = queue.Queue()
+
+    def deliver(delivery):
+        if delivery.scene.stamp == 1:
+            met.put(begun.acquire(timeout=PATIENCE))  # of stamp 1
+            met.put(
+                begun.acquire(timeout=PATIENCE)
+            )  # of stamp 2, which waited: comes only if it is in the engine
+
+    go = threading.Event()
+
+    def first_waits(request):
+        go.wait()
+        return script(request)
+
+    each = run(first_waits, deliver=deliver)
+    each.worker.offer(frame(stamp=1))
+    while not each.backend.requests:
+        time.sleep(0.001)
+    each.worker.offer(frame(stamp=2))
+    go.set()
+    assert met.get(timeout=PATIENCE) and met.get(timeout=PATIENCE)
+
+
+def test_a_hung_request_ends_at_its_timeout_and_holds_up_no_other_camera(run):
+    """The dead one's camera is asked for again, too."""
+    hung = threading.Event()
+
+    def script(request):
+        if not hung.is_set():
+            hung.set()
+            return HANG
+        return "[]"
+
+    each = run(script, capacity=2)
+    each.settings = PerceptionSettings(timeout=0.3)
+    each.worker.offer(frame("hung"))
+    assert hung.wait(PATIENCE)
+    for stamp in range(1, 4):
+        each.worker.offer(frame("live", stamp))
+        scene = each.delivered.get(timeout=PATIENCE).scene
+        if scene.camera == "hung":  # a slow machine
+            scene = each.delivered.get(timeout=PATIENCE).scene
+        assert (scene.camera, scene.stamp, scene.status) == ("live", stamp, Status.OK)
+    each.worker.offer(frame("hung", 2))
+    seen = []
+    while len(seen) < 2:
+        scene = each.delivered.get(timeout=PATIENCE).scene
+        seen.append((scene.stamp, scene.status))
+    assert seen == [(1, Status.BACKEND_FAILED), (2, Status.OK)]
+
+
+class Dictated:
+    """An engine whose answers are said word by word from the test."""
+
+    model, device, capacity = "dictated", "test", 4
+
+    def __init__(self):
+        self.asked = queue.Queue()
+
+    def submit(self, request):
+        future = PendingReply()
+        self.asked.put((request, future))
+        return future
+
+    def close(self):
+        pass
+
+
+ONE = '[{"bbox_2d": [0, 0, 500, 500], "label": "mug"}'
+
+
+def test_objects_are_told_as_soon_as_they_are_closed(run):
+    each = run(None, wants_partial=True, backend=Dictated())
+    each.worker.offer(frame(stamp=5))
+    request, future = each.backend.asked.get(timeout=PATIENCE)
+    for end in range(1, len(ONE) + 1):
+        request.on_text(ONE[:end])
+    scene = each.partial.get(timeout=PATIENCE)
+    assert (scene.stamp, [thing.label for thing in scene.objects]) == (5, ["mug"])
+    whole = ONE + ', {"bbox_2d": [500, 500, 900, 900], "label": "bowl"}]'
+    request.on_text(whole)
+    assert len(each.partial.get(timeout=PATIENCE).objects) == 2
+    future.settle(Reply(whole))
+    assert each.delivered.get(timeout=PATIENCE).scene.status is Status.OK
+    assert each.partial.empty(), "only another object is worth telling"
+
+
+def test_nothing_is_told_of_a_frame_that_is_done_or_unasked(run):
+    each = run(None, wants_partial=True, backend=Dictated())
+    each.worker.offer(frame(stamp=1))
+    request, future = each.backend.asked.get(timeout=PATIENCE)
+    future.settle(Reply("[]"))
+    assert each.delivered.get(timeout=PATIENCE).scene.stamp == 1
+    each.worker.offer(frame(stamp=2))
+    _, second = each.backend.asked.get(timeout=PATIENCE)
+    request.on_text(ONE)  # a late word about the first frame
+    second.settle(Reply("[]"))
+    assert each.delivered.get(timeout=PATIENCE).scene.stamp == 2
+    assert each.partial.empty()
+    silent = run(None, backend=Dictated())
+    silent.worker.offer(frame())
+    assert silent.backend.asked.get(timeout=PATIENCE)[0].on_text is None
