@@ -79,7 +79,7 @@ class OpenaiSettings:
     )
     read_timeout: float = setting(
         60.0,
-        "Longest silence of a server in the middle of a request.",
+        "Longest silence of a server; an answer that nobody watches comes in one piece, so the longest it may take.",
         unit="s",
         minimum=0.1,
         maximum=3600.0,
