@@ -97,16 +97,14 @@ def _check_precision(model: zoo.Model, capability: tuple[int, int], name: str) -
     Raises:
         BackendUnavailable: it does not; with what to take instead.
     """
-    if model.precision == "fp8" and capability < FP8:
-        raise BackendUnavailable(
-            f"{model.name} is in fp8, which needs compute capability {FP8[0]}.{FP8[1]} (Ada, Hopper or later); {name} has "
-            f"{capability[0]}.{capability[1]}: set precision to bf16"
-        )
-    if capability < BF16:
-        raise BackendUnavailable(
-            f"{model.name} is in bfloat16, which needs compute capability {BF16[0]}.{BF16[1]} (Ampere or later); {name} has "
-            f"{capability[0]}.{capability[1]}: choose another GPU, or set device to cpu"
-        )
+    needed = FP8 if model.precision == "fp8" else BF16
+    if capability >= needed:
+        return
+    remedy = "set precision to bf16" if capability >= BF16 else "choose another GPU, or set device to cpu"
+    raise BackendUnavailable(
+        f"{model.name} is in {model.precision}, which needs compute capability {needed[0]}.{needed[1]} of a GPU; "
+        f"{name} has {capability[0]}.{capability[1]}: {remedy}"
+    )
 
 
 def _device_map(device: torch.device, model: zoo.Model) -> Any:

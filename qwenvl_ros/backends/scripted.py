@@ -35,7 +35,15 @@ class Delayed:
     answer: str | Reply | BaseException
 
 
-Answer = str | Reply | Delayed | BaseException | _Hang
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is written piece by piece, seconds before each."""
+
+    pieces: Sequence[str]
+    seconds: float
+
+
+Answer = str | Reply | Delayed | Streamed | BaseException | _Hang
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +61,8 @@ class ScriptedBackend:
 
     script: answers used one a request, in the order of submission, then RequestFailed; or a function of the request,
     called from an engine thread, which returns an answer or raises. An answer is the text, a whole Reply (times that
-    are 0 are filled in), a Delayed one, an exception for the future, or HANG.
-    on_text gets the whole text once, before the reply.
+    are 0 are filled in), a Delayed or a Streamed one, an exception for the future, or HANG.
+    on_text gets the text so far after each piece of a Streamed answer, and the whole text before every reply.
     """
 
     def __init__(
@@ -151,6 +159,8 @@ def _answer(job: _Job, answer: Callable[[], Answer]) -> None:
         if isinstance(said, Delayed):
             job.ended.wait(said.seconds)
             said = said.answer
+        if isinstance(said, Streamed):
+            said = _write(job, said)
         if said is HANG:
             job.ended.wait()
             return
@@ -169,3 +179,13 @@ def _answer(job: _Job, answer: Callable[[], Answer]) -> None:
             inference_seconds=reply.inference_seconds or time.perf_counter() - started,
         )
     )
+
+
+def _write(job: _Job, answer: Streamed) -> str:
+    text = ""
+    for piece in answer.pieces:
+        job.ended.wait(answer.seconds)
+        text += piece
+        if job.request.on_text is not None and not job.ended.is_set():
+            job.request.on_text(text)
+    return text

@@ -10,7 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from qwenvl_ros.ros.readiness import Ready
 from qwenvl_ros.scheduling import Counts, Drop
+from qwenvl_ros.selftest import Verdict
 from qwenvl_ros.types import Status
 
 SILENCE_S = 2.0  # without a frame for this long something is wrong
@@ -163,10 +165,21 @@ class ModelHealth:
     last_status: Status = Status.OK
     last_message: str = ""
     in_flight: int = 0
+    self_test: str = ""  # what it found; "" = it was not run
+    suspect: bool = False  # it found the engine not to be healthy
 
     def answered(self, status: Status, message: str) -> None:
         self.statuses[status] += 1
         self.last_status, self.last_message = status, message
+
+
+def ready_health(ready: Ready) -> ModelHealth:
+    """Of an engine that has not answered a camera yet."""
+    health = ModelHealth(state="inactive", model=ready.backend.model, device=ready.backend.device)
+    if ready.diagnosis is not None:
+        health.self_test = f"{ready.diagnosis.verdict.name.lower()}: {ready.diagnosis.summary}"
+        health.suspect = ready.diagnosis.verdict is not Verdict.OK
+    return health
 
 
 def model_report(health: ModelHealth, latencies: Latencies) -> Report:
@@ -174,6 +187,7 @@ def model_report(health: ModelHealth, latencies: Latencies) -> Report:
     values = {"state": health.state, "model": health.model, "device": health.device}
     values["in flight"] = str(health.in_flight)
     values |= {f"scenes {status.name}": str(health.statuses[status]) for status in Status}
+    values["self-test"] = health.self_test or "not run: self_test is false"
     values |= latencies.summary()
     if health.failure:
         return Report("model", Level.ERROR, health.failure, health.device, values)
@@ -182,6 +196,8 @@ def model_report(health: ModelHealth, latencies: Latencies) -> Report:
     bad = {Status.BACKEND_FAILED: Level.ERROR, Status.PARSE_FAILED: Level.WARN, Status.TRUNCATED: Level.WARN}
     level = bad.get(health.last_status, Level.OK)
     message = f"{health.model} on {health.device}"
-    if level is not Level.OK:
+    if level is Level.OK and health.suspect:
+        level, message = Level.WARN, f"self-test {health.self_test}"
+    elif level is not Level.OK:
         message = f"last answer {health.last_status.name}: {health.last_message}"
     return Report("model", level, message, health.device, values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from types import FrameType
 
 import rclpy
@@ -20,8 +19,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
-from qwenvl_ros import backends, pipeline, zoo
-from qwenvl_ros.backends import Backend, BackendError, EngineSettings
+from qwenvl_ros import backends, zoo
+from qwenvl_ros.backends import Backend, BackendError
 from qwenvl_ros.ros import transport
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
@@ -32,18 +31,19 @@ from qwenvl_ros.ros.diagnostics import (
     Seen,
     camera_report,
     model_report,
+    ready_health,
     seen,
 )
 from qwenvl_ros.ros.node_settings import Settings, build
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
+from qwenvl_ros.ros.readiness import Create, make_ready, resolve
 from qwenvl_ros.ros.transforms import Transforms
 from qwenvl_ros.ros.worker import Arrived, Delivery, Worker
 from qwenvl_ros.scheduling import Slots
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.zoo import ZooError
 
-Create = Callable[[zoo.Model, EngineSettings], Backend]
 Done = TransitionCallbackReturn
 
 TICK_S = 0.02
@@ -83,8 +83,7 @@ class SceneNode(LifecycleNode):
         began = time.monotonic()
         try:
             settings = self._told.settings()
-            model = zoo.resolve(settings.model.model, settings.model.variant, settings.model.precision)
-            model.limited(settings.perception.max_pixels)
+            model = resolve(settings)
             for name in settings.cameras:
                 transport.check_topics(name, settings.cameras[name])
             if settings.node.target_frame and not all(
@@ -94,16 +93,15 @@ class SceneNode(LifecycleNode):
             self.get_logger().info(f"loading {model.name}")
             self._health = ModelHealth(state=f"loading {model.name}")
             self._report()  # the last one until it is loaded
-            self._backend = self._create(model, settings.engine)
-            pipeline.warm_up(self._backend, model, settings.perception)
+            ready = make_ready(model, settings, self._create)
         except (SettingError, ZooError, BackendError) as error:
             return self._fail_to_configure(str(error))
         except Exception as error:  # rclpy would swallow it
             return self._fail_to_configure(f"{type(error).__name__}: {error}")
-        self._model = model
+        self._model, self._backend = ready.model, ready.backend
         self._told.locked = True
         self._use(settings)
-        self._health = ModelHealth(state="inactive", model=self._backend.model, device=self._backend.device)
+        self._health = ready_health(ready)
         took = time.monotonic() - began
         self.get_logger().info(f"{model.name} on {self._backend.device} is ready after {took:.1f} s")
         return Done.SUCCESS

@@ -39,6 +39,11 @@ class NodeSettings:
         read_only=True,
     )
     autostart: bool = setting(True, "Configure and activate at start.", read_only=True)
+    self_test: bool = setting(
+        False,
+        "Ask the engine about known scenes at configure; a broken one, which shifts boxes say, is refused.",
+        read_only=True,
+    )
     max_image_pixels: int = setting(
         MAX_PIXELS, "A larger camera image is refused.", unit="pixels", minimum=1, maximum=2**31 - 1
     )

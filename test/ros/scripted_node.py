@@ -8,7 +8,7 @@ import sys
 import time
 
 from qwenvl_ros.backends import BackendUnavailable, RequestFailed
-from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend
+from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend, Streamed
 from qwenvl_ros.ros.node import main
 
 ANSWER = """[
@@ -22,10 +22,17 @@ def run():
     parser.add_argument("--answer", default=ANSWER)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--hang", action="store_true", help="never answer, after the warm-up")
+    parser.add_argument("--hang-once", action="store_true", help="never answer the first, after the warm-up")
+    parser.add_argument("--stream", type=float, default=0.0, help="seconds before each object of an answer")
+    parser.add_argument("--capacity", type=int, default=1)
+    parser.add_argument("--real", action="store_true", help="no script: the engine that the parameters name")
     parser.add_argument("--fail", default="", help="fail each request with these words, after the warm-up")
     parser.add_argument("--unavailable", default="", help="cannot be built, with these words")
     parser.add_argument("--load", type=float, default=0.0, help="seconds to load the model")
     options, rest = parser.parse_known_args()
+
+    if options.real:
+        return main([sys.argv[0], *rest])
 
     def create(model, settings):
         if options.unavailable:
@@ -34,15 +41,18 @@ def run():
         count = itertools.count()
 
         def script(request):
-            if next(count) == 0:
+            number = next(count)
+            if number == 0:
                 return "[]"
-            if options.hang:
+            if options.hang or (options.hang_once and number == 1):
                 return HANG
+            if options.stream:
+                return Streamed(options.answer.splitlines(keepends=True), options.stream)
             if options.fail:
                 return RequestFailed(options.fail)
             return Delayed(options.delay, options.answer)
 
-        return ScriptedBackend(script)
+        return ScriptedBackend(script, capacity=options.capacity)
 
     return main([sys.argv[0], *rest], create=create)
 

@@ -269,3 +269,49 @@ def test_every_frame_is_accounted_for_whatever_the_clocks_do(
             assert not age or all(abs(clock.now - f.stamp) <= age * 1e9 for f in frames)
     for count in slots.counts().values():
         assert count.received == count.taken + count.waiting + sum(count.dropped.values())
+
+
+@pytest.mark.parametrize("capacity", [1, 4, 8])
+@pytest.mark.parametrize("cameras", [1, 4, 8])
+def test_no_camera_gets_less_than_half_of_its_due(cameras: int, capacity: int) -> None:
+    """An engine that is always short of time, on a simulated clock: uneven cameras and answers, and one that hangs.
+
+    The due of a camera is its own rate, or an even share of what the engine answered, whichever is less.
+    """
+    rng = np.random.default_rng([cameras, capacity])
+    clock, seconds, time_out = 0, 60.0, 5.0
+    slots = Slots(Limits(max_age=1.0), now=lambda: clock)
+    rates = {f"camera{k}": 4.0 * (1 + k % 3) for k in range(cameras)}  # Hz, twice what the engine can do
+    arrivals = [
+        (round(1e9 * n / hz), name) for name, hz in rates.items() for n in range(1, int(seconds * hz))
+    ]
+    answers: dict[str, int] = dict.fromkeys(rates, 0)
+    in_engine: dict[str, int] = {}  # camera -> when its answer comes
+    ages, hangs = [], 1
+    for stamp, name in sorted(arrivals):
+        while (
+            in_engine and (first := min(in_engine, key=in_engine.__getitem__)) and in_engine[first] <= stamp
+        ):
+            clock = in_engine.pop(first)
+            answers[first] += 1
+            hangs = _fill(slots, in_engine, capacity, clock, rng, hangs, time_out, ages)
+        clock = stamp
+        slots.put(frame(name, stamp))
+        hangs = _fill(slots, in_engine, capacity, clock, rng, hangs, time_out, ages)
+        assert len(in_engine) <= capacity
+    due = sum(answers.values()) / cameras
+    for name, hz in rates.items():
+        assert answers[name] >= 0.5 * min(due, hz * seconds), (name, answers)
+        counts = slots.counts()[name]
+        assert counts.received == counts.taken + counts.waiting + sum(counts.dropped.values())
+    assert max(ages) <= 1.0, "no frame older than max_age reached the engine"
+
+
+def _fill(slots, in_engine, capacity, clock, rng, hangs, time_out, ages) -> int:
+    """Hand over what the engine has room for; the first answer of all hangs until its time-out."""
+    for taken in slots.take(capacity - len(in_engine), in_engine):
+        took = time_out if hangs else rng.uniform(0.1, 0.5) * capacity
+        in_engine[taken.camera] = clock + round(1e9 * took)
+        ages.append((clock - taken.stamp) / 1e9)
+        hangs = 0
+    return hangs

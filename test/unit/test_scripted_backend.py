@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, wait
 import pytest
 
 from qwenvl_ros.backends import BackendError, Reply, Request, RequestFailed, Token
-from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend
+from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend, Streamed
 
 
 @pytest.fixture
@@ -130,3 +130,11 @@ def test_it_may_be_closed_from_its_own_thread(scripted):
     engine = scripted(lambda request: "ok")
     engine.submit(ask(on_text=lambda text: engine.close())).exception()
     assert isinstance(engine.submit(ask()).exception(), BackendError)
+
+
+def test_a_streamed_answer_is_heard_as_it_grows():
+    engine = ScriptedBackend([Streamed(["[", "]", ""], 0.0)])
+    heard = []
+    reply = engine.submit(Request([], "x", on_text=heard.append)).result()
+    engine.close()
+    assert heard == ["[", "[]", "[]", "[]"] and reply.text == "[]"
