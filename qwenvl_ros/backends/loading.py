@@ -71,7 +71,7 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
         options = {"dtype": "auto", "device_map": _device_map(device, model)}
         flash = is_flash_attn_2_available() and torch.cuda.get_device_capability(device) >= FLASH_ATTENTION
         options["attn_implementation"] = "flash_attention_2" if flash else "sdpa"
-        _check_precision(model, torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device))
+        check_precision(model, torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device))
     elif model.precision == "fp8":
         raise BackendUnavailable(f"{model.name} in fp8 needs a GPU; set precision to bf16 for the CPU")
     local = Path(model.checkpoint).is_dir()
@@ -91,7 +91,7 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
     return Loaded(network, processor, network.device, f"{where}, {options['attn_implementation']}")
 
 
-def _check_precision(model: zoo.Model, capability: tuple[int, int], name: str) -> None:
+def check_precision(model: zoo.Model, capability: tuple[int, int], name: str) -> None:
     """Whether a GPU of this compute capability computes in the model's precision.
 
     Raises:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 BINS = 10  # equal ones of the score
 KNOTS = 12  # groups of equally many answers behind a fitted curve
-FEWEST = 20  # answers in such a group
+FEWEST = 10  # answers in such a group
 
 Scored = Sequence[tuple[float, bool]]  # (score, was it right) of answers
 

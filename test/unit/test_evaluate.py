@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import signal
 from collections.abc import Callable
 
 import pytest
+import yaml
 
 from qwenvl_ros import backends, grounding, zoo
-from qwenvl_ros.backends import Request, RequestFailed
+from qwenvl_ros.backends import Reply, Request, RequestFailed, Token
 from qwenvl_ros.backends.scripted import ScriptedBackend
 from qwenvl_ros.evaluation.examination import KINDS, SIZE, Question, examine, picture, result
 from qwenvl_ros.evaluation.page import page
@@ -165,6 +167,32 @@ def test_the_command_writes_scores_and_page_and_says_what_it_ran(monkeypatch, as
     assert scores["calibration_error"] is None
     assert "data:image/jpeg" in (tmp_path / "s.html").read_text()
     assert "1.0000" in capsys.readouterr().out
+
+
+def test_the_command_fits_what_scores_are_worth(monkeypatch, asked, tmp_path, capsys):
+    """An engine that is right whenever it is sure: low scores are worth nothing, high ones everything."""
+
+    def sure_or_wrong(request: Request) -> Reply:
+        question = asked[request.images[0].tobytes(), request.text]
+        things = [(target.label, target.box) for target in question.expected]
+        wrong = [(label, Box(1.0, 1.0, 30.0 + k, 30.0)) for k, (label, _) in enumerate(things)]
+        right = said(*things)
+        if question.query.kind is Kind.MIXED or not things:
+            return Reply(said(*wrong), tokens=(Token(said(*wrong), math.log(0.1)),))
+        return Reply(right, tokens=(Token(right, math.log(0.6)),))
+
+    path = tmp_path / "calibration.yaml"
+    scored_model = dataclasses.replace(MODEL, calibration=((0.0, 0.9), (1.0, 0.95)))
+    monkeypatch.setattr(zoo, "resolve", lambda *_: scored_model)
+    monkeypatch.setattr(backends, "create", lambda *_: ScriptedBackend(sure_or_wrong, capacity=2))
+    command = ["evaluate", "--seed", str(SEEDS[0]), "--scenes", str(len(SEEDS)), "--calibrate", str(path)]
+    assert cli.main([*command, "--html", str(tmp_path / "page.html")]) == 0
+    knots = yaml.safe_load(path.read_text())["calibration"]
+    assert knots[0][1] < 0.7 and knots[-1] == pytest.approx([0.6, 1.0], abs=0.01)
+    assert "config/zoo.yaml" in capsys.readouterr().out
+    assert "reliability diagram" in (tmp_path / "page.html").read_text()
+    assert cli.main([*command[:3], "--scenes", "1", *command[-2:]]) == 1
+    assert "take more scenes" in capsys.readouterr().err
 
 
 def test_the_command_fails_when_the_engine_does_not_answer(monkeypatch, asked, capsys):

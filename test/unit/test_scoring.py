@@ -131,9 +131,9 @@ def test_a_fitted_calibration_makes_scores_honest_on_answers_it_has_not_seen():
 
 
 def test_too_few_answers_are_not_fitted():
-    with pytest.raises(ValueError, match="39 answers with a score are too few, 40 are needed"):
-        fit(overconfident(39, 3))
-    assert len(fit(overconfident(40, 3))) == 2
+    with pytest.raises(ValueError, match="19 answers with a score are too few, 20 are needed"):
+        fit(overconfident(19, 3))
+    assert len(fit(overconfident(20, 3))) == 2
 
 
 def test_reliability_counts_every_answer_once():

@@ -24,6 +24,7 @@ from qwenvl_ros.backends import (
     Reply,
     Request,
     RequestFailed,
+    loading,
 )
 from qwenvl_ros.backends.decoding import Row
 from qwenvl_ros.backends.transformers import TransformersBackend
@@ -452,3 +453,21 @@ def test_a_character_cut_in_the_middle_shows_as_unreadable():
         row.choose(token, -0.5, stop=())
     assert row.future.result().finish == "length"
     assert set(row.future.result().text) == {"\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "says"),
+    [
+        ("fp8", (8, 6), "compute capability 8.9 of a GPU; Some Card has 8.6: set precision to bf16"),
+        ("fp8", (7, 5), "has 7.5: choose another GPU"),
+        ("bf16", (7, 5), "compute capability 8.0 of a GPU; Some Card has 7.5: choose another GPU"),
+    ],
+)
+def test_a_precision_that_the_gpu_cannot_compute_is_refused(precision, capability, says):
+    with pytest.raises(BackendUnavailable, match=says):
+        loading.check_precision(zoo.resolve("8b", precision=precision), capability, "Some Card")
+
+
+@pytest.mark.parametrize(("precision", "capability"), [("fp8", (8, 9)), ("fp8", (9, 0)), ("bf16", (8, 0))])
+def test_a_precision_that_the_gpu_computes_is_taken(precision, capability):
+    loading.check_precision(zoo.resolve("8b", precision=precision), capability, "Some Card")

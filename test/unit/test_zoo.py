@@ -152,6 +152,9 @@ def test_a_folder_with_an_odd_processor_is_taken_for_a_real_model(tmp_path, dama
         ("temperature: 0.7", "temperature: 7", "temperature = 7"),
         ("temperature: 0.7", "heat: 0.7", "heat"),
         ("multiple: 32", "multiple: 0", "multiple"),
+        ("text_first: true", "calibration: [[0.5, 0.2], [0.1, 0.9]]", "tiny: calibration must be"),
+        ("text_first: true", "calibration: [[0.5, 1.2]]", "tiny: calibration must be"),
+        ("text_first: true", "calibration: [0.5]", "tiny: "),
         ("^sampling:", "samplings:", "samplings"),
         ("^models:", "models: [", "while parsing"),
     ],
@@ -194,6 +197,13 @@ def test_the_table_and_the_tiny_model_are_found_in_an_installation(tmp_path):
     ).stderr
     assert "models/tiny is missing" in broken
     assert "reinstall" in broken
+
+
+def test_a_calibration_belongs_to_its_very_checkpoint(tmp_path):
+    knots = ((0.1, 0.3), (0.4, 0.9))
+    table = zoo_table.read(TABLE.replace("text_first: true", "calibration: [[0.1, 0.3], [0.4, 0.9]]"), "mine")
+    assert table.models["tiny"].calibration == knots
+    assert zoo.resolve(str(checkpoint_at(tmp_path / "run7", 49152, 49152))).calibration == ()
 
 
 def test_the_memory_table_names_every_model():
