@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+import numpy as np
 from tqdm import tqdm
 
 from qwenvl_ros import backends, grounding, pipeline, zoo
@@ -18,7 +19,7 @@ from qwenvl_ros.evaluation.examination import SIZE, picture
 from qwenvl_ros.grounding import Placement
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer
-from qwenvl_ros.types import Frame, Scene
+from qwenvl_ros.types import Frame, Scene, SceneObject
 from qwenvl_ros.zoo import Model
 
 
@@ -48,6 +49,8 @@ def main() -> None:
                 f"{'held to a schema' if constrained else 'free':16}  {name} as {names[0]}: "
                 f"{sum(same)} of {len(same)} answers ({100 * sum(same) / len(same):.1f} %)"
             )
+            off = differences(pairs, placement)
+            print(f"{'':16}  scores differ by {np.median(off):.4f} at the median and {max(off):.4f} at most")
             for (one, other), alike in zip(pairs, same, strict=True):
                 if not alike:
                     print(
@@ -82,8 +85,13 @@ def answers(
 
 
 def corners(scene: Scene, placement: Placement) -> list[tuple[str, tuple[float, ...]]]:
-    """(label, box on the grid) of each object, from left to right: engines may order equal scores otherwise."""
-    return sorted((o.label, placement.to_model(o.box)) for o in scene.objects)
+    """(label, box on the grid) of each object."""
+    return [(o.label, placement.to_model(o.box)) for o in ordered(scene)]
+
+
+def ordered(scene: Scene) -> list[SceneObject]:
+    """By label and place: engines may order nearly equal scores otherwise."""
+    return sorted(scene.objects, key=lambda o: (o.label, o.box.corners))
 
 
 def agree(one: Scene, other: Scene, placement: Placement) -> bool:
@@ -95,6 +103,16 @@ def agree(one: Scene, other: Scene, placement: Placement) -> bool:
         for (_, x), (_, y) in zip(ours, theirs, strict=True)
         for a, b in zip(x, y, strict=True)
     )
+
+
+def differences(pairs: list[tuple[Scene, Scene]], placement: Placement) -> list[float]:
+    """Of the scores of all objects in answers that agree."""
+    return [
+        abs(ours.score - theirs.score)
+        for one, other in pairs
+        if agree(one, other, placement)
+        for ours, theirs in zip(ordered(one), ordered(other), strict=True)
+    ]
 
 
 def said(scene: Scene, placement: Placement) -> str:
