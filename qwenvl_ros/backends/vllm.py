@@ -1,0 +1,235 @@
+"""Qwen3-VL in vLLM, in processes of its own under this one: every request joins the running batch at once."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import gc
+import inspect
+import itertools
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from qwenvl_ros import zoo
+from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends.decoding import Row
+from qwenvl_ros.backends.prompts import Prompts
+from qwenvl_ros.backends.vllm_start import one_line, start
+
+_log = logging.getLogger(__name__)
+
+_GRACE = (
+    10.0  # seconds; what is killed after that leaves shared memory behind for as long as this process lives
+)
+_CLOSED = "the engine is closed; create a new one"
+
+
+class VllmBackend:
+    """A Backend with one thread, which runs the event loop of vLLM's asynchronous engine.
+
+    At most `capacity` requests are in the engine; others wait here. on_text and the callbacks of futures run in that
+    thread: they hold up all answers while they run. Where a request has a schema, the probabilities of its tokens are
+    those among the tokens that the schema allows there.
+
+    Raises:
+        BackendUnavailable: the device, vLLM or the checkpoint cannot be had; the message carries the remedy.
+    """
+
+    def __init__(self, model: zoo.Model, settings: EngineSettings) -> None:
+        started = start(model, settings)
+        self._name = model.name
+        self._where = started.where
+        self._capacity = settings.capacity
+        self._most_images = settings.vllm.images_per_prompt
+        self._most_pixels = model.pixels.max_pixels
+        self._context = started.context
+        self._failures = started.failures
+        self._failures.forget()
+        self._engine = started.engine
+        self._tokenizer = started.processor.tokenizer
+        self._prompts = Prompts(started.processor)
+        image_processor = started.processor.image_processor
+        self._token_area = int(image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
+        del started  # a module that vLLM imports keeps this frame, and the engine must not live on in it
+        self._numbers = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(settings.capacity)
+        self._closing = asyncio.Event()
+        self._lock = threading.Lock()
+        self._gone = ""  # why nothing more is taken
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name="vllm", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # before multiprocessing's own, which waits for the engine's processes
+        _log.info("%s on %s", self._name, self._where)
+
+    @property
+    def model(self) -> str:
+        return self._name
+
+    @property
+    def device(self) -> str:
+        return self._where
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Queue a request; a request the model cannot take fails at once with RequestFailed."""
+        row = Row(request, self._decode)
+        if fault := self._prompts.fault(request) or self._excess(request):
+            row.fail(RequestFailed(fault))
+            return row.future
+        with self._lock:
+            if self._gone:
+                row.fail(BackendError(self._gone))
+            else:
+                self._loop.call_soon_threadsafe(self._begin, row)
+        return row.future
+
+    def close(self) -> None:
+        """Stop, end the engine's processes; everything unanswered fails with BackendError."""
+        with self._lock:
+            if self._gone != _CLOSED:
+                self._gone = _CLOSED
+                self._loop.call_soon_threadsafe(self._closing.set)
+        atexit.unregister(self.close)
+        if threading.current_thread() is not self._thread:  # called from on_text it ends all the same
+            self._thread.join()
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        await self._closing.wait()
+        await _cancel(self._tasks)
+        shutdown = self._engine.shutdown
+        patient = "timeout" in inspect.signature(shutdown).parameters  # older ones wait 5 s
+        shutdown(**({"timeout": _GRACE} if patient else {}))
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})  # vLLM's own
+        self._failures.close()
+        del shutdown
+        self._engine = None
+        gc.collect()
+
+    def _begin(self, row: Row) -> None:
+        task = self._loop.create_task(self._answer(row))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        row.future.add_done_callback(lambda future: self._give_up(task) if future.cancelled() else None)
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may have ended since
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    async def _answer(self, row: Row) -> None:
+        try:
+            async with self._places:
+                row.begin()
+                await self._generate(row)
+        except asyncio.CancelledError:
+            row.fail(BackendError("the engine was closed before it answered"))
+            raise
+        except Exception as error:  # whatever a request broke, the engine lives on, unless it says otherwise
+            if self._engine.errored:
+                row.fail(BackendError(self._died()))
+            else:
+                self._failures.forget()
+                row.fail(RequestFailed(one_line(error.__cause__ or error)))
+
+    async def _generate(self, row: Row) -> None:
+        request = row.request
+        prompt: dict[str, Any] = {"prompt_token_ids": self._tokenize(request)}
+        if request.images:
+            images = [Image.fromarray(np.ascontiguousarray(image)) for image in request.images]
+            prompt["multi_modal_data"] = {"image": images}
+        outputs = self._engine.generate(prompt, _sampling(request), str(next(self._numbers)))
+        async with contextlib.aclosing(outputs):  # left early, the request is aborted in the engine
+            async for output in outputs:
+                _extend(row, output.outputs[0])
+                if row.ended:
+                    return
+        row.fail(RequestFailed("vLLM stopped without ending the answer; ask again"))
+
+    def _tokenize(self, request: Request) -> list[int]:
+        """The prompt's tokens, with one for each image, which vLLM repeats as the image's size demands."""
+        tokens: list[int] = self._tokenizer(self._prompts.text(request)).input_ids
+        seen = sum(image.shape[0] * image.shape[1] // self._token_area - 1 for image in request.images)
+        length = len(tokens) + seen
+        if length + request.max_tokens > self._context:
+            raise ValueError(
+                f"a prompt of {length} tokens and max_tokens = {request.max_tokens} exceed the context of "
+                f"{self._context}; ask for less, lower max_tokens or max_pixels, or raise max_model_len"
+            )
+        return tokens
+
+    def _excess(self, request: Request) -> str:
+        """What of a request is more than memory was set aside for; "" when nothing is."""
+        if len(request.images) > self._most_images:
+            return f"{len(request.images)} images, but images_per_prompt = {self._most_images}; raise it, or send fewer"
+        for image in request.images:
+            height, width = image.shape[:2]
+            if height * width > self._most_pixels:
+                return (
+                    f"an image is {width} x {height}, but the model takes {self._most_pixels} pixels at most; "
+                    "lay it out with qwenvl_ros.grounding.place first"
+                )
+        return ""
+
+    def _died(self) -> str:
+        with self._lock:
+            if not self._gone:
+                cause = self._failures.cause() or "it was killed, perhaps for want of memory"
+                self._gone = (
+                    f"vLLM's engine process ended: {cause}; create a new engine (deactivate, clean up and configure "
+                    "the node); if it happens again, lower capacity, max_model_len or gpu_memory_utilization"
+                )
+                _log.error("%s", self._gone)
+            return self._gone
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(
+            self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+
+def _sampling(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    held = None if request.schema is None else StructuredOutputsParams(json=dict(request.schema))
+    return SamplingParams(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        presence_penalty=request.presence_penalty,
+        max_tokens=request.max_tokens,
+        logprobs=0,  # of the chosen token alone
+        detokenize=False,
+        structured_outputs=held,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _extend(row: Row, added: Any) -> None:
+    """Give the row the tokens that came; the last one of an answer that ended by itself is a stop token."""
+    ended = added.finish_reason == "stop"
+    for left, token in zip(range(len(added.token_ids) - 1, -1, -1), added.token_ids, strict=True):
+        logprob = added.logprobs[-1 - left][token].logprob
+        row.choose(token, logprob, (token,) if ended and not left else ())
+
+
+async def _cancel(tasks: Any) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,235 @@
+"""How the vllm engine begins and ends; each test has its own, one after another."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import safetensors.torch
+import torch
+
+from qwenvl_ros import backends, grounding, zoo
+from qwenvl_ros.backends import BackendError, BackendUnavailable, EngineSettings, Request, VllmSettings
+
+SETTINGS = EngineSettings(backend="vllm", device="cpu", capacity=2, threads=1)
+ENDLESS = Request([], "mug", max_tokens=3500)  # without an image the tiny model says "sphere" for ever
+
+
+@pytest.fixture
+def copy(model, tmp_path) -> Path:
+    return Path(shutil.copytree(model.checkpoint, tmp_path / "copy"))
+
+
+def started(engine, request: Request):
+    """The future of a request whose first text has come."""
+    begun = threading.Event()
+    future = engine.submit(
+        Request(request.images, request.text, max_tokens=3500, on_text=lambda _: begun.set())
+    )
+    assert begun.wait(60)
+    return future
+
+
+def test_a_thinking_checkpoint_thinks_first_and_obeys_its_schema_then(copy):
+    """The tiny model made to say </think> where it began its answer: that token gets the beginning's embedding."""
+    think, end = "<think>", "</think>"
+    tokenizer = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))
+    free = max(token["id"] for token in tokenizer["added_tokens"]) + 1
+    for number, token in enumerate((think, end), start=free):
+        tokenizer["added_tokens"].append(
+            tokenizer["added_tokens"][0] | {"id": number, "content": token, "special": False}
+        )
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    (name,) = (name for name in weights if name.endswith("embed_tokens.weight"))
+    weights[name][free + 1] = 1.5 * weights[name][tokenizer["model"]["vocab"]["[]"]]
+    safetensors.torch.save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+    schema = grounding.schema(["plaid giraffe"], 1) | {"minItems": 1}
+    engine = backends.create(zoo.resolve(str(copy), variant="thinking"), SETTINGS)
+    try:
+        reply = engine.submit(Request([], "bowl", schema=schema, max_tokens=60)).result()
+        thought, ended, answer = reply.text.partition(end)
+        assert (thought, ended) == ("", end)
+        assert [thing["label"] for thing in json.loads(answer)] == ["plaid giraffe"]
+        assert "".join(token.text for token in reply.tokens) == reply.text
+
+        running = [started(engine, ENDLESS) for _ in range(2)]
+        waiting = engine.submit(ENDLESS)
+    finally:
+        engine.close()
+    engine.close()
+    for future in (*running, waiting, engine.submit(ENDLESS)):
+        assert isinstance(future.exception(timeout=0), BackendError)
+        assert "closed" in str(future.exception())
+    assert not multiprocessing.active_children()
+    assert not any(thread.name == "vllm" for thread in threading.enumerate())
+
+
+def test_when_the_engine_process_dies_every_request_fails_with_the_remedy(model):
+    engine = backends.create(model, SETTINGS)
+    try:
+        futures = [started(engine, ENDLESS) for _ in range(2)] + [engine.submit(ENDLESS)]
+        (process,) = multiprocessing.active_children()
+        os.kill(process.pid, signal.SIGKILL)
+        for future in futures:
+            assert isinstance(future.exception(timeout=30), BackendError)
+            assert "create a new engine" in str(future.exception())
+        late = engine.submit(ENDLESS)
+        assert late.done()
+        assert "create a new engine" in str(late.exception())
+    finally:
+        engine.close()
+    assert not multiprocessing.active_children()
+
+
+# As careless as a program can be: it has no main guard, which spawned processes would need, it runs ROS beside the
+# engine, and it leaves the engine to the interpreter's end.
+PROGRAM = """
+import threading
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from qwenvl_ros import backends, zoo
+
+print("once", flush=True)
+rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+node = Node("beside")
+executor = SingleThreadedExecutor()
+executor.add_node(node)
+node.create_timer(0.1, lambda: None)
+spinning = threading.Thread(target=executor.spin)
+spinning.start()
+try:
+    settings = backends.EngineSettings(backend="vllm", device="cpu", capacity=2, threads=1)
+    engine = backends.create(zoo.resolve("tiny"), settings)
+    busy = threading.Event()
+    futures = [engine.submit(backends.Request([], "mug", max_tokens=3500, on_text=lambda _: busy.set()))
+               for _ in range(3)]
+    busy.wait()
+    print("busy", flush=True)
+    futures[0].result()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+finally:
+    executor.shutdown()
+    spinning.join()
+    rclpy.shutdown()
+"""
+
+
+def test_ctrl_c_ends_a_program_and_all_its_processes(tmp_path):
+    pytest.importorskip("rclpy")
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM, encoding="utf-8")
+    with (tmp_path / "errors").open("w") as errors:
+        program = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # a group of its own, as a terminal would make for it
+        )
+        assert program.stdout is not None
+        try:
+            said = [program.stdout.readline().strip() for _ in range(2)]
+            family = psutil.Process(program.pid).children(recursive=True)
+            os.killpg(program.pid, signal.SIGINT)
+            said.append(program.stdout.read().strip())
+            assert program.wait(timeout=60) == 0
+        finally:
+            program.kill()
+            program.wait()
+    assert said == ["once", "busy", "interrupted"], (tmp_path / "errors").read_text()
+    assert len(family) >= 2
+    deadline = time.monotonic() + 30
+    while any(process.is_running() for process in family) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [process for process in family if process.is_running()]
+    for sign in ("terminate called", "Traceback"):
+        assert sign not in (tmp_path / "errors").read_text()
+
+
+def test_damaged_weights_are_refused_with_what_vllm_found(copy):
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("mlp.gate_proj.weight"))
+    weights[name] = torch.zeros(3, 3, dtype=weights[name].dtype)
+    safetensors.torch.save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        BackendUnavailable, match=r"vLLM cannot run copy: .*(shape|size).*check the checkpoint"
+    ) as failure:
+        backends.create(zoo.resolve(str(copy)), SETTINGS)
+    assert "\n" not in str(failure.value)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("config", ["{", "{}", '{"model_type": "no_such_model"}'])
+def test_a_folder_without_a_model_is_refused_with_its_name(copy, config):
+    (copy / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(BackendUnavailable, match=r"cannot load .*copy.*check the name") as failure:
+        backends.create(zoo.resolve(str(copy)), SETTINGS)
+    assert "\n" not in str(failure.value)
+
+
+def test_settings_that_vllm_refuses_are_refused_in_one_line(model):
+    settings = EngineSettings(backend="vllm", device="cpu", vllm=VllmSettings(quantization="no_such_method"))
+    with pytest.raises(BackendUnavailable, match=r"no_such_method.*settings under vllm") as failure:
+        backends.create(model, settings)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "quantization", "reason"),
+    [
+        ("tiny", "cuda", "bf16", "", "no GPU.*device to cpu"),
+        ("8b", "auto", "bf16", "", "too large.*tiny"),
+        ("2b", "cpu", "fp8", "", "fp8 needs a GPU"),
+        ("tiny", "cpu", "bf16", "fp8", "fp8 needs a GPU"),
+        ("tiny", "gpu", "bf16", "", "auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_it_never_runs_where_it_was_not_told_to(name, device, precision, quantization, reason):
+    settings = EngineSettings(backend="vllm", device=device, vllm=VllmSettings(quantization=quantization))
+    with pytest.raises(BackendUnavailable, match=reason):
+        backends.create(zoo.resolve(name, precision=precision), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "memory", "gpus", "reason"),
+    [
+        (
+            "8b",
+            "cuda",
+            [12.0],
+            0,
+            r"8B-Instruct needs about 21 GB.*0\.85 gives it 10\.2 of 12\.0 GB.*4b +11 GB",
+        ),
+        ("8b", "auto", [12.0, 12.0], 1, r"10\.2 of 12\.0 GB"),
+        ("235b", "cuda", [80.0] * 4, 0, r"needs about 520 GB.*272\.0 of 320\.0 GB"),
+        ("tiny", "cuda:1", [80.0, 80.0], 0, "CUDA_VISIBLE_DEVICES to 1"),
+        ("tiny", "cpu", [80.0], 0, "built for GPUs"),
+    ],
+)
+def test_too_little_gpu_memory_is_refused_before_loading(monkeypatch, name, device, memory, gpus, reason):
+    """The one thing that is pretended here: the machine's GPUs."""
+    from vllm.platforms import current_platform
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(memory))
+    monkeypatch.setattr(current_platform, "is_cpu", lambda: False)
+    monkeypatch.setattr(current_platform, "get_device_total_memory", lambda index: int(memory[index] * 1e9))
+    settings = EngineSettings(backend="vllm", device=device, vllm=VllmSettings(tensor_parallel_size=gpus))
+    with pytest.raises(BackendUnavailable, match=f"(?s){reason}"):
+        backends.create(zoo.resolve(name), settings)
