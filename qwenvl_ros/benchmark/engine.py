@@ -24,7 +24,7 @@ from qwenvl_ros.grounding.scan import scan
 from qwenvl_ros.types import Frame
 from qwenvl_ros.zoo import Model
 
-LEAST = 4  # answers of each stream, however slow the engine
+LEAST = 3  # answers of each stream, however slow the engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def _run(setup: Setup, domain: int, size: tuple[int, int], frames: int) -> dict[
     sight = sights(1, *size)[0]
     sizes: list[tuple[int, dict[str, int]]] = []
     name = sight.frame.camera
-    parameters = [f'cameras:=["{name}"]', f"model:={setup.chosen.model}"]
+    parameters = [f'cameras:=["{name}"]', *setup.parameters()]
     canned = (sight.answer(setup.model.pixels), 0.0)
     with (
         Ears(domain) as ears,
