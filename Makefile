@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup build demo test lint train-tiny clean
+.PHONY: help setup setup-vllm build demo test test-vllm lint train-tiny clean
 
 # How many scenes the demo lasts.
 SCENES ?= 20
@@ -14,6 +14,9 @@ help: ## This list
 setup: ## All that is needed, into .venv: a sourced ROS 2 is used, else ROS 2 Kilted comes from wheels
 	@bash environment/setup.sh
 
+setup-vllm: setup ## vLLM for the CPU as well (3.5 GB); with a GPU it is pip install vllm
+	@bash environment/setup_vllm.sh
+
 build: setup ## colcon build, into install/
 	@bash environment/build.sh
 
@@ -22,6 +25,9 @@ demo: build ## Camera, model and planner in three processes; leaves demo/ (SCENE
 
 test: build ## Every test, on the real parts
 	@. environment/activate.bash && python -m pytest test $(PYTEST)
+
+test-vllm: build setup-vllm ## The tests of the engines that need vLLM (10 minutes)
+	@. environment/activate.bash && python -m pytest test/vllm $(PYTEST)
 
 lint: setup ## ruff and mypy
 	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy
