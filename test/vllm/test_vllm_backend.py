@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import multiprocessing
 import threading
 from concurrent.futures import CancelledError, Future, wait
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from qwenvl_ros import backends, grounding, pipeline
-from qwenvl_ros.backends import EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
 from qwenvl_ros.evaluation.examination import SIZE
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer
@@ -268,3 +269,16 @@ def test_an_impossible_request_fails_with_the_reason(engine, request_, reason):
         engine.submit(request_).result(timeout=60)
     assert "\n" not in str(failure.value)
     assert engine.submit(Request([], "mug", max_tokens=1)).result().tokens
+
+
+def test_closing_fails_what_is_unanswered_and_ends_all_processes(engine):
+    """The last test here: there is no engine after it."""
+    running = [begun(engine, endless()) for _ in range(CAPACITY)]
+    waiting = engine.submit(endless())
+    engine.close()
+    engine.close()
+    for future in (*running, waiting, engine.submit(endless())):
+        assert isinstance(future.exception(timeout=0), BackendError)
+        assert "closed" in str(future.exception())
+    assert not multiprocessing.active_children()
+    assert not any(thread.name == "vllm" for thread in threading.enumerate())
