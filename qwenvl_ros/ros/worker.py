@@ -2,9 +2,9 @@
 
     callback: offer(frame)         worker: slots.take -> pipeline.start ... pipeline.finish -> deliver
 
-The engine's threads only say that an answer, or a part of one, is there. What waits goes to the engine before a scene
-is made of what it answered, so that it does not idle meanwhile. A request that takes longer than its time-out is given
-up; it holds up no other.
+What waits goes to the engine the moment there is room, from whatever thread makes it, so that the engine neither idles
+while a scene is made of its answer nor begins a batch without the camera that it answered last. A request that takes
+longer than its time-out is given up; it holds up no other.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from qwenvl_ros import pipeline
-from qwenvl_ros.backends import Backend
+from qwenvl_ros.backends import Backend, Reply
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
 from qwenvl_ros.scheduling import Put, Slots
 from qwenvl_ros.types import Frame, Scene
@@ -80,6 +83,8 @@ class Worker:
         self._deliver_partial = deliver_partial
         self._wants_partial = wants_partial
         self._flights: dict[Pending, _Flight] = {}
+        self._ended: deque[tuple[Pending, _Flight]] = deque()
+        self._lock = threading.RLock()  # of the two above and of handing over
         self._something = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="perception")
@@ -91,14 +96,15 @@ class Worker:
         return len(self._flights)
 
     def offer(self, frame: Arrived) -> Put:
-        """Put a frame into its camera's slot; never waits."""
+        """Put a frame into its camera's slot; never waits for the model."""
         put = self._slots.put(frame)
         self._something.set()
         return put
 
     def stop(self) -> None:
         """Give up what is in the engine, and return when the thread has ended; no scene comes after."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         self._something.set()
         self._thread.join()
 
@@ -106,36 +112,51 @@ class Worker:
         while not self._stopping:
             self._something.wait(self._patience())
             self._something.clear()  # before looking, so that nothing that comes meanwhile is missed
-            ended = [pending for pending in self._flights if _has_ended(pending)]
-            answered = [(pending, self._flights.pop(pending)) for pending in ended]
-            self._hand_over()
-            for pending, flight in answered:
-                if not self._stopping:
-                    self._finish(pending, flight)
-            for pending, flight in self._flights.items():
+            with self._lock:
+                for pending in [each for each in self._flights if each.patience() == 0.0]:
+                    self._ended.append((pending, self._flights.pop(pending)))
+                self._hand_over()
+            while self._ended and not self._stopping:
+                self._finish(*self._ended.popleft())
+            for pending, flight in self._in_engine():
                 if flight.said != flight.told and not self._stopping:
                     self._tell(pending, flight)
-        for pending in self._flights:
+        for pending, _ in self._in_engine():
             pending.future.cancel()
-        self._flights.clear()
+        with self._lock:
+            self._flights.clear()
+
+    def _in_engine(self) -> list[tuple[Pending, _Flight]]:
+        with self._lock:
+            return list(self._flights.items())
 
     def _patience(self) -> float | None:
         """Seconds until the first of the requests in the engine has to be given up; None = never."""
-        left = [seconds for each in self._flights if (seconds := each.patience()) is not None]
+        left = [seconds for each, _ in self._in_engine() if (seconds := each.patience()) is not None]
         return min(left, default=None)
 
     def _hand_over(self) -> None:
-        """Give the engine what waits and it has room for."""
-        # One of each camera, so that none waits in the engine and grows old there.
-        busy = {flight.frame.camera for flight in self._flights.values()}
-        room = 0 if self._stopping else self._backend.capacity - len(self._flights)
-        for frame in self._slots.take(room, busy):
+        """Give the engine what waits and it has room for; the lock is held."""
+        while not self._stopping and len(self._flights) < self._backend.capacity:
+            # One of each camera, so that none waits in the engine and grows old there.
+            taken = self._slots.take(1, {flight.frame.camera for flight in self._flights.values()})
+            if not taken:
+                return
+            frame = taken[0]
             assert isinstance(frame, Arrived)
             flight = _Flight(frame, time.monotonic())
             hear = self._hearer(flight) if self._wants_partial() else None
             pending = pipeline.start(frame, self._backend, self._model, self._settings(), hear)
             self._flights[pending] = flight
-            pending.future.add_done_callback(lambda _: self._something.set())
+            pending.future.add_done_callback(partial(self._on_answer, pending))
+
+    def _on_answer(self, pending: Pending, future: Future[Reply]) -> None:
+        """From the engine's thread, or from that of who cancelled."""
+        with self._lock:
+            if (flight := self._flights.pop(pending, None)) is not None:
+                self._ended.append((pending, flight))
+            self._hand_over()
+        self._something.set()
 
     def _hearer(self, flight: _Flight) -> Callable[[str], None]:
         """Notes the answer so far, from the engine's thread, whenever another bracket of an object closes."""
@@ -171,8 +192,3 @@ class Worker:
             self._deliver_partial(dataclasses.replace(scene, total_seconds=total))
         except Exception as error:
             self._fail(error)
-
-
-def _has_ended(pending: Pending) -> bool:
-    """Whether there is an answer, or none came in time."""
-    return pending.future.done() or pending.patience() == 0.0

@@ -279,3 +279,32 @@ def test_nothing_is_told_of_a_frame_that_is_done_or_unasked(run):
     silent = run(None, backend=Dictated())
     silent.worker.offer(frame())
     assert silent.backend.asked.get(timeout=PATIENCE)[0].on_text is None
+
+
+def test_a_camera_that_was_answered_is_handed_over_again_before_its_answer_is_given_out(run):
+    """A batching engine takes its next batch right after it settled the last answer: that camera must be in it."""
+    each = run(None, backend=Dictated())
+    each.worker.offer(frame(stamp=1))
+    _, first = each.backend.asked.get(timeout=PATIENCE)
+    each.worker.offer(frame(stamp=2))
+    first.settle(Reply("[]"))
+    assert not each.backend.asked.empty(), "settle() returned, and the next frame is not there"
+
+
+def test_an_engine_that_fails_at_once_neither_recurses_nor_loses_a_frame(run):
+    class Refusing(Dictated):
+        def submit(self, request):
+            future = PendingReply()
+            future.settle(RequestFailed("not today"))
+            return future
+
+    each = run(None, backend=Refusing())
+    for stamp in range(1, 200):
+        for camera in ("a", "b", "c"):
+            each.worker.offer(frame(camera, stamp))
+    last = {}
+    while len(last) < 3 or min(last.values()) < 199:
+        scene = each.delivered.get(timeout=PATIENCE).scene
+        assert scene.status is Status.BACKEND_FAILED
+        last[scene.camera] = scene.stamp
+    assert each.failures.empty()
