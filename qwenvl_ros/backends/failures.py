@@ -57,7 +57,7 @@ _SERVER_ERROR = (Blame.SERVER, "see the server's log")
 _OTHER = (Blame.REQUEST, "correct endpoint, which usually ends in /v1")
 _SCHEMA = (
     Blame.REQUEST,
-    "it does not hold answers to this JSON schema: ask without one, or use a server that does (vLLM, SGLang)",
+    "it does not hold answers to this JSON schema: set constrained to false, or use a server that does (vLLM, SGLang)",
 )
 
 
