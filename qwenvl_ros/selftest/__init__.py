@@ -44,7 +44,7 @@ __all__ = [
     "untested",
 ]
 
-PATIENCE = 120.0  # seconds without any answer
+PATIENCE = 120.0  # seconds without a word of an answer
 
 
 def limits_of(model: Model) -> Limits:
@@ -57,8 +57,8 @@ def run(
 ) -> Diagnosis:
     """Ask about the known scenes and judge; never raises for what the engine or the model did.
 
-    settings: of the perception, for max_pixels and max_tokens. patience: the longest silence, seconds; then what is
-    not answered is cancelled, and the engine counts as hanging. Draws pictures in the calling thread.
+    settings: of the perception, for max_pixels and max_tokens. patience: the longest time without a word, seconds;
+    then what is not answered is cancelled, and the engine counts as hanging. Draws pictures in the calling thread.
     """
     try:
         scenes = known_scenes(model)

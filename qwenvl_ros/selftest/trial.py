@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
@@ -103,44 +103,43 @@ def ask(
     """Ask about every scene; settings.queries are the scene's.
 
     The first scene goes alone, since an engine may compile or fill caches on it, the others all at once. patience: the
-    longest silence, seconds; what is not answered then is cancelled, and nothing more is asked.
+    longest time without a word, seconds; what is not answered then is cancelled, and nothing more is asked.
     """
-    counting = _Counting(backend)
+    ear = _Ear(backend)
     settings = replace(settings, max_objects=PerceptionSettings().max_objects)
     answers: list[Answer] = []
     started = time.monotonic()
     for group in (scenes[:1], scenes[1:]):
         if any(answer.late for answer in answers):
             break
-        counting.tokens, started = 0, time.monotonic()
-        pending = [_start(scene, counting, model, settings) for scene in group]
+        ear.tokens = 0
+        ear.heard = started = time.monotonic()
+        pending = [_start(scene, ear, model, settings) for scene in group]
         try:
-            _wait([one.future for one in pending], patience)
+            _wait([one.future for one in pending], ear, patience)
             answers += [_answer(scene, one, patience) for scene, one in zip(group, pending, strict=True)]
         finally:
             for one in pending:
                 one.future.cancel()
     seconds = time.monotonic() - started
-    return Trial(tuple(answers), seconds, counting.tokens, max(1, min(backend.capacity, len(scenes) - 1)))
+    return Trial(tuple(answers), seconds, ear.tokens, max(1, min(backend.capacity, len(scenes) - 1)))
 
 
-def _wait(futures: Sequence[Future[Reply]], patience: float) -> None:
-    """Until all are done, or none became so for as long as patience lasts."""
+def _wait(futures: Sequence[Future[Reply]], ear: _Ear, patience: float) -> None:
+    """Until all are done, or nothing was heard for as long as patience lasts: a slow engine is no dead one."""
     left = set(futures)
-    while left:
-        done, left = wait(left, patience, FIRST_COMPLETED)
-        if not done:
-            return
+    while left and (rest := ear.heard + patience - time.monotonic()) > 0:
+        _, left = wait(left, rest, FIRST_COMPLETED)
 
 
-def _start(scene: KnownScene, backend: Backend, model: Model, settings: PerceptionSettings) -> Pending:
+def _start(scene: KnownScene, ear: _Ear, model: Model, settings: PerceptionSettings) -> Pending:
     frame = Frame(camera=f"self-test {scene.name}", image=scene.image, stamp=0)
-    return pipeline.start(frame, backend, model, replace(settings, queries=scene.queries))
+    return pipeline.start(frame, ear, model, replace(settings, queries=scene.queries), ear.hear)
 
 
 def _answer(scene: KnownScene, pending: Pending, patience: float) -> Answer:
     if not pending.future.done():  # not finish(): it would wait for an engine that hangs
-        message = f"no answer within {patience:g} s"
+        message = f"not a word in {patience:g} s"
         nothing = tuple(Pair(target, None) for target in scene.expected)
         return Answer(scene, Status.BACKEND_FAILED, message, pending.placement, nothing, late=True)
     result = pipeline.finish(pending)
@@ -166,11 +165,15 @@ def _pair(target: Target, objects: Sequence[SceneObject]) -> Pair:
 
 
 @dataclass(slots=True)
-class _Counting:
-    """A Backend that counts the tokens of the replies it hands through; one without tokens counts as none."""
+class _Ear:
+    """A Backend that listens to the one it hands requests to: when it last said something, and how many tokens.
+
+    heard: monotonic() seconds. Replies without tokens count as none.
+    """
 
     inner: Backend
-    tokens: int = field(default=0)
+    tokens: int = 0
+    heard: float = 0.0
 
     @property
     def model(self) -> str:
@@ -186,12 +189,18 @@ class _Counting:
 
     def submit(self, request: Request) -> Future[Reply]:
         future = self.inner.submit(request)
-        future.add_done_callback(self._count)
+        future.add_done_callback(self._end)
         return future
 
     def close(self) -> None:
         self.inner.close()
 
-    def _count(self, future: Future[Reply]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.tokens += len(future.result().tokens)
+    def hear(self, text: str) -> None:
+        """Some of an answer; from the engine's thread."""
+        self.heard = time.monotonic()
+
+    def _end(self, future: Future[Reply]) -> None:
+        if not future.cancelled():
+            self.heard = time.monotonic()
+            if future.exception() is None:
+                self.tokens += len(future.result().tokens)

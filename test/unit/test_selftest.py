@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -271,8 +272,18 @@ def test_an_engine_that_hangs_is_broken_in_time_and_left_with_nothing_to_do():
     diagnosis = selftest.run(backend, REAL, patience=0.3)
     backend.close()
     assert diagnosis.verdict is Verdict.BROKEN
-    assert "no answer came to 1 of 1 questions: no answer within 0.3 s" in diagnosis.summary
+    assert "no answer came to 1 of 1 questions: not a word in 0.3 s" in diagnosis.summary
     assert threading.active_count() == before
+
+
+def test_a_slow_engine_that_keeps_writing_does_not_hang(known):
+    def slowly(request: Request) -> str:
+        for _ in range(5):
+            time.sleep(0.2)
+            request.on_text("[")
+        return truth(known[request.images[0].tobytes()])
+
+    assert diagnosed(slowly, REAL, patience=0.7).verdict is Verdict.OK
 
 
 def test_one_failure_among_many_is_degraded(known):
