@@ -50,7 +50,7 @@ less than 20 % visible or under 300 pixels of 640x480 do not count.
 tower alone on {vision_images} pictures, with throwaway heads for the shape and colour of every 4x4 pixel cell and
 the box of the objects in every token; then the text model, first the question "is this token's object asked
 for?" on {match_images} pictures, then whole answers on {joint_images}, {queries} queries about each. Weights are
-stored in 16 bit. Seed {random_seed}.
+stored in 16 bit. Seed {random_seed}.{start}
 
 ## Known limits
 
@@ -84,5 +84,8 @@ def write(folder: Path, options: dict[str, Any], scenes: int) -> None:
             joint_images=options["joint_images"],
             queries=QUERIES,
             random_seed=options["seed"],
+            start=f" The run began with the weights in {options['start_from'].name}."
+            if options["start_from"]
+            else "",
         )
     )
