@@ -39,6 +39,12 @@ def main() -> None:
     parser.add_argument(
         "--joint-images", type=int, default=120_000, help="pictures of the joint stage, 4 queries each"
     )
+    parser.add_argument(
+        "--polish-images",
+        type=int,
+        default=6_400,
+        help="pictures of the polish stage, with more queries for what is not there; 0 leaves it out",
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of weights and sampling")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes on a CPU")
     parser.add_argument("--evaluation-scenes", type=int, default=300, help="unseen scenes for the card")
@@ -52,12 +58,14 @@ def main() -> None:
     stages = [
         Stage("match", args.match_images // PICTURES),
         Stage("joint", args.joint_images // PICTURES),
+        Stage("polish", args.polish_images // PICTURES),
     ]
     for stage in stages:
         if stage.steps:
             processes.run(train_language.train, args.processes, args.data, args.run, stage, *common)
+    last = next(stage.name for stage in reversed(stages) if stage.steps)
     model = make_model(make_tokenizer(), args.seed)
-    model.load_state_dict(torch.load(args.run / "joint.pt", map_location="cpu", weights_only=True)["model"])
+    model.load_state_dict(torch.load(args.run / f"{last}.pt", map_location="cpu", weights_only=True)["model"])
     save(model, args.out)
     card.write(args.out, vars(args), args.evaluation_scenes)
 

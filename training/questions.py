@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from training.language import Exchange, Writer
 
 QUERIES = 4  # about each picture
 KINDS = {Kind.PRESENT: 0.45, Kind.MIXED: 0.2, Kind.ABSENT: 0.27, Kind.EVERY: 0.08}
+# At the end: what is not there is answered too easily after a stage in which most of what is asked for is.
+POLISH_KINDS = {Kind.PRESENT: 0.35, Kind.MIXED: 0.15, Kind.ABSENT: 0.43, Kind.EVERY: 0.07}
 
 
 def ask(
@@ -22,18 +24,19 @@ def ask(
     pictures: Pictures,
     writer: Writer,
     rng: np.random.Generator,
+    kinds: Mapping[Kind, float],
     single: bool,
 ) -> tuple[list[Exchange], list[int], NDArray[np.float32]]:
     """QUERIES questions about each picture, shortest first.
 
-    single: only the first text of each query is asked for.
+    kinds: how often which kind of query is asked. single: only the first text of each query is asked for.
     Returns the exchanges, the picture of each, and (N, 48, OWNERS) whether each token's objects are asked for: 1 yes,
     0 no, -1 no object.
     """
     exchanges, about, wanted = [], [], []
     for place, index in enumerate(indices):
         asked, hidden = pool.things(int(index), pictures.mirrored[place])
-        for query in _queries([thing.label for thing in asked], hidden, single, rng):
+        for query in _queries([thing.label for thing in asked], hidden, kinds, single, rng):
             exchanges.append(writer.write(query.texts, query.expected(asked)))
             about.append(place)
             wanted.append(_wanted(pictures.owners[place], query))
@@ -42,10 +45,14 @@ def ask(
 
 
 def _queries(
-    labels: Sequence[str], hidden: Sequence[str], single: bool, rng: np.random.Generator
+    labels: Sequence[str],
+    hidden: Sequence[str],
+    kinds: Mapping[Kind, float],
+    single: bool,
+    rng: np.random.Generator,
 ) -> list[Query]:
-    kinds = [list(KINDS)[i] for i in rng.choice(len(KINDS), QUERIES, p=list(KINDS.values()))]
-    queries = sample_queries(labels, kinds, rng, hidden)
+    chosen = [list(kinds)[i] for i in rng.choice(len(kinds), QUERIES, p=list(kinds.values()))]
+    queries = sample_queries(labels, chosen, rng, hidden)
     return [Query(query.texts[:1], query.kind) for query in queries] if single else queries
 
 

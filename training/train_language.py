@@ -23,21 +23,27 @@ from training.vision import DenseVision, VisionHeads
 
 PICTURES = 32  # a step over all processes
 MATCH_LAYERS = 2
-RATES = {"match": 2e-3, "joint": 1.5e-3}
-VISION_RATE = 5e-4  # in joint
+RATES = {"match": 2e-3, "joint": 1.5e-3, "polish": 5e-4}
+VISION_RATES = {"joint": 5e-4, "polish": 1e-4}
+BEFORE = {"joint": "match", "polish": "joint"}  # the stage that one goes on from
 SAVE_EVERY = 100  # steps
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """name: match or joint. steps: of PICTURES pictures."""
+    """name: match, joint or polish. steps: of PICTURES pictures."""
 
     name: str
     steps: int
 
     @property
     def joint(self) -> bool:
-        return self.name == "joint"
+        """Whether whole answers are taught."""
+        return self.name != "match"
+
+    def sigma(self, progress: float) -> float:
+        """Spread of the targets of numbers, grid units; progress: 0..1."""
+        return 12 - 9 * min(1.0, 2 * progress) if self.name == "joint" else 3.0
 
 
 def train(
@@ -69,20 +75,21 @@ def train(
     optimisers = [Optimiser(named, RATES[stage.name])]
     if stage.joint:
         seeing = [*model.model.visual.named_parameters(), *_named("head", parts["heads"])]
-        optimisers.append(Optimiser([(n, w) for n, w in seeing if w.requires_grad], VISION_RATE))
+        optimisers.append(Optimiser([(n, w) for n, w in seeing if w.requires_grad], VISION_RATES[stage.name]))
     for optimiser, state in zip(optimisers, saved, strict=False):
         optimiser.restore(state)
     pool = dataset.load(data)
     plain, comma = torch.tensor(writer.plain, device=device), torch.tensor(writer.comma, device=device)
+    kinds = questions.POLISH_KINDS if stage.name == "polish" else questions.KINDS
     layers = len(text.layers) if stage.joint else MATCH_LAYERS
     bar = tqdm(range(begin, stage.steps), initial=begin, total=stage.steps, desc=stage.name, disable=rank > 0)
     for step in bar:
         progress = step / stage.steps
-        rng = np.random.default_rng([seed, step, rank, stage.joint])
+        rng = np.random.default_rng([seed, step, rank, list(RATES).index(stage.name)])
         indices = rng.integers(dataset.CHUNK, len(pool), PICTURES // world)
         pictures = pool.pictures(indices, rng)
         single = not stage.joint and progress < 0.33
-        exchanges, about, wanted = questions.ask(pool, indices, pictures, writer, rng, single)
+        exchanges, about, wanted = questions.ask(pool, indices, pictures, writer, rng, kinds, single)
         batch = collate(exchanges, about, tokenizer.pad_token_id, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             with torch.set_grad_enabled(stage.joint):
@@ -93,8 +100,7 @@ def train(
             if stage.joint:
                 scored = (batch.kinds != 0)[:, 1:]
                 logits = model.lm_head(text.norm(layered[-1][:, :-1][scored]))
-                sigma = 12 - 9 * min(1.0, 2 * progress)
-                answer = answer_loss(logits, batch, plain, comma, sigma)
+                answer = answer_loss(logits, batch, plain, comma, stage.sigma(progress))
                 seen, vision_figures = parts["heads"](states, [merged, *deep], pictures)
                 loss = loss + 4 * answer + seen
                 figures |= {"answer": answer.item(), **vision_figures}
@@ -124,8 +130,9 @@ def _begin(parts: dict[str, Any], run: Path, path: Path) -> tuple[int, list[Any]
     vision = torch.load(run / "vision.pt", map_location="cpu", weights_only=True)
     parts["model"].model.visual.load_state_dict(vision["visual"])
     parts["heads"].load_state_dict(vision["heads"])
-    if path.stem == "joint" and (run / "match.pt").exists():
-        match = torch.load(run / "match.pt", map_location="cpu", weights_only=True)
-        parts["model"].load_state_dict(match["model"])
-        parts["match"].load_state_dict(match["match"])
+    before = run / f"{BEFORE.get(path.stem, 'none')}.pt"
+    if before.exists():
+        state = torch.load(before, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
     return 0, []

@@ -9,10 +9,12 @@ from PIL import Image
 
 from qwenvl_ros import grounding
 from qwenvl_ros.types import Box
-from training.architecture import make_model, make_processor, make_tokenizer
+from training import questions
+from training.architecture import make_model, make_processor, make_tokenizer, save, start_model
 from training.dataset import Asked
 from training.language import Writer, answer_loss, collate, run_layers
 from training.targets import cell_objects, owners, to_patch_order
+from training.train_language import Stage
 from training.vision import DenseVision, to_patches
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (2, 192, 256, 3), dtype=np.uint8)
@@ -126,3 +128,28 @@ def test_owners_are_the_largest_objects_of_a_token() -> None:
     assert out[0, 0, 0].tolist() == pytest.approx([4, 6, 0.4, 0.5, 0.6, 0.7])
     assert out[0, 0, 1].tolist() == pytest.approx([3, 5, 0.0, 0.1, 0.2, 0.3])
     assert not out[0, 1].any(), "two cells are too few to own a token"
+
+
+def test_a_run_can_begin_with_a_models_weights(model, tmp_path) -> None:
+    save(make_model(make_tokenizer(), seed=9), tmp_path)
+    begun = start_model(make_tokenizer(), 3, tmp_path)
+    fresh = start_model(make_tokenizer(), 3, None)
+    nines = make_model(make_tokenizer(), seed=9)
+    for (name, ours), theirs in zip(begun.named_parameters(), nines.parameters(), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3, msg=name)  # stored in 16 bit
+    assert torch.equal(fresh.lm_head.weight, model.lm_head.weight)
+
+
+def test_numbers_are_taught_ever_more_exactly_and_the_polish_keeps_it() -> None:
+    joint, polish = Stage("joint", 10), Stage("polish", 10)
+    spreads = [joint.sigma(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert spreads == sorted(spreads, reverse=True) and spreads[0] > spreads[-1] == polish.sigma(0.0)
+    assert joint.joint and polish.joint and not Stage("match", 10).joint
+
+
+def test_the_polish_asks_more_for_what_is_not_there() -> None:
+    absent = questions.Kind.ABSENT
+    assert questions.POLISH_KINDS[absent] > questions.KINDS[absent]
+    for kinds in (questions.KINDS, questions.POLISH_KINDS):
+        assert sum(kinds.values()) == pytest.approx(1.0)
