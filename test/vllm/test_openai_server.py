@@ -1,0 +1,322 @@
+"""The openai engine against real vLLM servers with the tiny model, some of them killed; transformers is the measure."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qwenvl_ros import backends, grounding, pipeline
+from qwenvl_ros.backends import (
+    BackendUnavailable,
+    EngineSettings,
+    OpenaiSettings,
+    Reply,
+    Request,
+    RequestFailed,
+)
+from qwenvl_ros.evaluation.examination import SIZE
+from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.sim.render import Renderer
+from qwenvl_ros.sim.scenes import sample
+from qwenvl_ros.types import Frame, Status
+
+KEY = "the-key-of-this-test"
+STARTED_WITHIN = 600.0  # seconds, on a machine that does other things too
+PATIENCE = 120.0
+CONTEXT = 2048
+LONG = 1900  # tokens: an answer that is still being made when the test is done with it
+
+
+class VllmServer:
+    """`python -m vllm.entrypoints.openai.api_server`, and not `vllm serve`, which the CPU build does not know."""
+
+    def __init__(self, checkpoint: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.root = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.root}/v1"
+        self._checkpoint = checkpoint
+        self._log = folder / f"{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> VllmServer:
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", self._checkpoint]
+        command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(CONTEXT)]
+        command += ["--limit-mm-per-prompt", '{"image":1,"video":0}', "--api-key", KEY]
+        few = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=os.environ | few | {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that all its processes can be killed together
+            )
+        return self
+
+    def ready(self) -> VllmServer:
+        end = time.monotonic() + STARTED_WITHIN
+        while not self._healthy():
+            assert self._process is not None
+            died = self._process.poll() is not None
+            assert not died and time.monotonic() < end, self._log.read_text(errors="replace")[-3000:]
+            time.sleep(0.5)
+        return self
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def running(self) -> float:
+        """How many requests it is answering."""
+        with urllib.request.urlopen(f"{self.root}/metrics", timeout=PATIENCE) as page:
+            lines = page.read().decode().splitlines()
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_requests_running{")
+        )
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.root}/health", timeout=5) as page:
+                return page.status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory):
+    server = VllmServer(model.checkpoint, tmp_path_factory.mktemp("vllm"))
+    try:
+        yield server.start().ready()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def plain(model):
+    engine = backends.create(model, EngineSettings(backend="transformers", device="cpu", threads=1))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Scenes never trained on, (H, W, 3) uint8."""
+    with Renderer(*SIZE) as renderer:
+        return [renderer.rgb(sample(seed)) for seed in range(90_000, 90_004)]
+
+
+@pytest.fixture
+def engines(model):
+    """Makes engines that are closed at the end of the test."""
+    made = []
+
+    def make(*urls: str, capacity: int = 4, **options):
+        settings = OpenaiSettings(**{"health_interval": 0.5, **options})
+        made.append(
+            backends.create(
+                model,
+                EngineSettings(backend="openai", endpoint=",".join(urls), capacity=capacity, openai=settings),
+            )
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def asked(model, picture, queries: tuple[str, ...], held: bool) -> Request:
+    canvas = grounding.place(picture.shape[1], picture.shape[0], model.pixels).apply(picture)
+    schema = grounding.schema(queries, 50) if held else None
+    return Request([canvas], grounding.prompt(queries), text_first=True, max_tokens=256, schema=schema)
+
+
+def endless(**fields) -> Request:
+    """Asked for a mug without an image, the tiny model goes on for ever."""
+    return Request([], "mug", max_tokens=LONG, **fields)
+
+
+def begins(engine) -> tuple[Future[Reply], list[str]]:
+    """An answer that is being made, and what is heard of it."""
+    begun = threading.Event()
+    heard: list[str] = []
+
+    def listen(text: str) -> None:
+        heard.append(text)
+        begun.set()
+
+    future = engine.submit(endless(on_text=listen))
+    assert begun.wait(PATIENCE)
+    return future, heard
+
+
+def logprobs(reply: Reply):
+    return np.array([token.logprob for token in reply.tokens])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_it_answers_as_transformers_does(server, engines, plain, model, pictures, held):
+    requests = [
+        asked(model, picture, queries, held)
+        for picture in pictures
+        for queries in ((), ("red cube", "blue bottle"))
+    ]
+    there = engines(server.url)
+    mine = [future.result(PATIENCE) for future in [there.submit(request) for request in requests]]
+    theirs = [future.result(PATIENCE) for future in [plain.submit(request) for request in requests]]
+    assert len({reply.text for reply in theirs}) > len(pictures)
+    for reply, other in zip(mine, theirs, strict=True):
+        assert (reply.text, reply.finish) == (other.text, other.finish)
+        assert "".join(token.text for token in reply.tokens) == reply.text
+        assert [token.text for token in reply.tokens] == [token.text for token in other.tokens]
+        gap = logprobs(reply) - logprobs(other)
+        if held:  # vLLM's are among the allowed tokens, so none is smaller
+            assert (gap > -1e-2).all()
+        else:
+            assert (np.abs(gap) < 1e-2).all()
+
+
+def test_its_scenes_are_those_of_transformers(server, engines, plain, model, pictures):
+    frames = [Frame("camera", picture, 0) for picture in pictures]
+    settings = PerceptionSettings()
+    mine = [result.scene for result in pipeline.perceive(frames, engines(server.url), model, settings)]
+    theirs = [result.scene for result in pipeline.perceive(frames, plain, model, settings)]
+    assert sum(len(scene.objects) for scene in theirs) > len(frames)
+    for scene, other in zip(mine, theirs, strict=True):
+        assert scene.status is other.status is Status.OK
+        assert [thing.label for thing in scene.objects] == [thing.label for thing in other.objects]
+        for thing, twin in zip(scene.objects, other.objects, strict=True):
+            assert thing.box == twin.box
+            assert thing.score == pytest.approx(twin.score, abs=2e-2)
+
+
+def test_jpeg_travels_too(server, engines, model, pictures):
+    request = asked(model, pictures[0], (), held=True)
+    replies = [
+        engines(server.url, **options).submit(request).result(PATIENCE)
+        for options in ({}, {"image_encoding": "jpeg"})
+    ]
+    found = [
+        grounding.parse(reply.text, grounding.place(*SIZE, model.pixels), ()).detections for reply in replies
+    ]
+    labels = [{detection.label for detection in detections} for detections in found]
+    assert labels[0] == labels[1] != set()  # boxes move: benchmarks/image_encoding.py
+
+
+def test_a_watched_answer_grows(server, engines):
+    heard: list[str] = []
+    reply = (
+        engines(server.url).submit(Request([], "mug", max_tokens=20, on_text=heard.append)).result(PATIENCE)
+    )
+    assert (reply.finish, len(reply.tokens)) == ("length", 20)
+    assert len(heard) > 5
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(heard))
+    assert heard[-1] == reply.text == "".join(token.text for token in reply.tokens)
+
+
+def test_sampling_reaches_the_server(server, engines):
+    engine = engines(server.url)
+
+    def say(**fields) -> str:
+        return engine.submit(Request([], "mug", max_tokens=20, **fields)).result(PATIENCE).text
+
+    assert say(temperature=1.0, top_k=1) == say()
+    assert say(temperature=2.0) != say(temperature=2.0)
+    assert say(presence_penalty=2.0) != say()
+
+
+def test_a_wrong_key_is_told(server, engines, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "another-key")
+    with pytest.raises(BackendUnavailable, match=r"answered 401.*set OPENAI_API_KEY") as caught:
+        engines(server.url)
+    assert "another-key" not in str(caught.value)
+
+
+def test_a_wrong_model_is_told_with_the_right_one(server, engines):
+    with pytest.raises(RequestFailed, match=r"does not know the model 8b, it serves tiny; set openai\.model"):
+        engines(server.url, model="8b").submit(Request([], "mug", max_tokens=1)).result(PATIENCE)
+
+
+def test_a_request_that_is_too_long_is_told(server, engines):
+    with pytest.raises(RequestFailed, match=rf"answered 400 .*{CONTEXT}.*lower max_tokens"):
+        engines(server.url).submit(Request([], "mug, " * CONTEXT, max_tokens=1)).result(PATIENCE)
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_a_cancelled_answer_is_generated_no_further(server, engines, close):
+    engine = engines(server.url)
+    future, heard = begins(engine)
+    assert server.running() == 1
+    if close:
+        engine.close()
+    else:
+        assert future.cancel()
+    end = time.monotonic() + PATIENCE
+    while server.running():
+        assert time.monotonic() < end
+    assert len(heard) < LONG / 2  # it was not just done
+
+
+def test_a_dead_server_beside_a_live_one_costs_nothing(server, engines, model, pictures, caplog):
+    with socket.socket() as taken:  # bound and not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        engine = engines(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", server.url)
+        assert "is down: the connection failed" in caplog.text
+        future = engine.submit(asked(model, pictures[0], (), held=True))
+        assert future.result(PATIENCE).text.startswith("[")
+
+
+def test_a_server_that_is_killed_fails_or_is_stood_in_for_and_comes_back(
+    server, engines, model, pictures, tmp_path
+):
+    """The last test here: its servers die."""
+    request = asked(model, pictures[0], (), held=True)
+    second = VllmServer(model.checkpoint, tmp_path).start()
+    try:
+        second.ready()
+        alone, both = engines(server.url), engines(server.url, second.url)
+        expected = alone.submit(request).result(PATIENCE).text
+        assert both.submit(request).result(PATIENCE).text == expected  # the first server's turn
+        begins(both)  # the second server's
+        moved, heard = begins(both)  # the first's again
+        assert (server.running(), second.running()) == (1, 1)
+        lost, _ = begins(alone)
+
+        server.kill()
+        killed = time.monotonic()
+        with pytest.raises(RequestFailed, match=f"{server.url}: the connection failed.*start the server"):
+            lost.result(PATIENCE)
+        assert time.monotonic() - killed < 30
+        before = len(heard)
+        assert moved.result(PATIENCE).finish == "length"
+        assert len(heard) > before
+        assert [both.submit(request).result(PATIENCE).text for _ in range(3)] == [expected] * 3
+
+        server.start().ready()
+        assert alone.submit(request).result(PATIENCE).text == expected
+        second.kill()
+        assert [both.submit(request).result(PATIENCE).text for _ in range(3)] == [expected] * 3
+    finally:
+        second.kill()
