@@ -16,7 +16,7 @@ from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
 from qwenvl_ros.sim.truth import TrueObject, truth
 
-SCENES = 12
+SCENES = 9  # one alone, as every trial begins, and a batch of as many as the engine takes by default
 SIZE = (640, 480)
 FIRST_SEED = 700_000
 OBJECTS = (3, 5)  # on the table

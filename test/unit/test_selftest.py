@@ -92,7 +92,7 @@ def test_the_real_tiny_model_is_ok(real):
     assert trial.found_share >= 0.85 and trial.mean_iou > 0.85
     assert trial.statuses == {"OK": tabletops.SCENES}
     assert np.abs(fit.shift).max() < 4 and np.abs(np.subtract(fit.scale, 1)).max() < 0.02
-    assert fit.boxes > 20
+    assert fit.boxes > 15
     assert 0 < trial.latency[0] <= trial.latency[1]
     assert trial.tokens_per_second > 0 and trial.in_flight == 8
 
