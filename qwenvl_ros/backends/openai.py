@@ -15,7 +15,14 @@ import openai
 import tenacity
 
 from qwenvl_ros import zoo
-from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends import (
+    BackendError,
+    BackendUnavailable,
+    EngineSettings,
+    Reply,
+    Request,
+    RequestFailed,
+)
 from qwenvl_ros.backends.chat import answer, data_url, fault, parameters
 from qwenvl_ros.backends.endpoints import Endpoint, Endpoints, listed
 from qwenvl_ros.backends.failures import Blame, Failure, explain, refuses
@@ -100,6 +107,10 @@ class OpenaiBackend:
         except BaseException as error:
             if ready.done():
                 raise
+            if isinstance(error, Exception) and not isinstance(error, BackendError):
+                error = BackendUnavailable(
+                    f"the HTTP client cannot be made ({error}); see its proxy variables"
+                )
             ready.set_exception(error)
 
     async def _serve(self, ready: Future[None]) -> None:

@@ -942,6 +942,12 @@ def test_an_address_that_cannot_be_right_is_refused(endpoint, reason):
         pass
 
 
+def test_a_proxy_that_cannot_be_right_is_told(server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://proxy")
+    with pytest.raises(BackendUnavailable, match=r"nonsense.*proxy variables"), engine(server()):
+        pass
+
+
 def test_the_same_address_twice_is_one_server(server):
     there = server()
     with engine(f" {there.url}/ , {there.url},") as backend:
