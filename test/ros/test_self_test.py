@@ -18,6 +18,6 @@ def test_a_broken_engine_is_refused_and_told(near, start):
 
 
 def test_the_tiny_model_is_healthy(near, start):
-    node = start("self_test:=true", "model:=tiny", "device:=cpu", options=("--real",))
+    node = start("self_test:=true", "model:=tiny", "device:=cpu", "threads:=1", options=("--real",))
     status = node.report("model", lambda s: values(s)["state"] == "active")
     assert values(status)["self-test"].startswith("ok: "), values(status)["self-test"]
