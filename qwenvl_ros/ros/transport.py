@@ -15,10 +15,10 @@ from qwenvl_ros import zoo
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.diagnostics import Level, Report
 from qwenvl_ros.ros.node_settings import CameraSettings, topics
+from qwenvl_ros.selftest.facts import PROFILES
 from qwenvl_ros.settings import SettingError
 
 _PROFILE = "config/fastdds_shm.xml"
-_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def check_topics(camera: str, settings: CameraSettings) -> None:
@@ -56,13 +56,13 @@ def missing_profile() -> str:
     """What to do about Fast DDS without a profile that lets large images through; "" = nothing."""
     if "fastrtps" not in get_rmw_implementation_identifier():
         return ""
-    set_to = [os.environ[name] for name in _VARIABLES if os.environ.get(name)]
+    set_to = [os.environ[name] for name in PROFILES if os.environ.get(name)]
     if any(Path(path).is_file() for path in set_to):
         return ""
     what = f"{set_to[0]} does not exist" if set_to else "no Fast DDS profile is set"
     return (
         f"{what}, and by default Fast DDS loses images: start the camera and this node with "
-        f"{_VARIABLES[0]}={zoo.share(_PROFILE)}"
+        f"{PROFILES[0]}={zoo.share(_PROFILE)}"
     )
 
 
@@ -70,7 +70,7 @@ def report(unknown_parameters: str) -> Report:
     """The middleware, and parameters that nobody takes."""
     missing = missing_profile()
     values = {"rmw": get_rmw_implementation_identifier(), "domain": os.environ.get("ROS_DOMAIN_ID", "0")}
-    values |= {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    values |= {name: os.environ[name] for name in PROFILES if name in os.environ}
     notes = [note for note in (unknown_parameters, missing) if note]
     return Report(
         "set-up", Level.WARN if notes else Level.OK, "; ".join(notes) or "as it should be", "", values

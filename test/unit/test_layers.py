@@ -18,7 +18,9 @@ LAYERS = (
     {"types", "settings"},
     {"geometry"},
     {"grounding", "relations", "occlusion", "tracking", "backends", "scheduling", "zoo"},
+    {"perception"},
     {"pipeline"},
+    {"evaluation", "selftest", "benchmark"},
     {"ros", "tools"},
 )
 ENGINES = {
