@@ -35,8 +35,11 @@ REPEATS = 3
 FULL_COLOUR = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 CODECS: dict[str, tuple[str, list[int]]] = {
     **{f"png, level {level}": (".png", [cv2.IMWRITE_PNG_COMPRESSION, level]) for level in (0, 1, 3, 6)},
-    **{f"jpeg, quality {quality}": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) for quality in (75, 85, 95)},
-    "jpeg, quality 95, 4:4:4": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95, *FULL_COLOUR]),
+    **{
+        f"jpeg, quality {quality}": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, *FULL_COLOUR])
+        for quality in (75, 85, 95, 98)
+    },
+    "jpeg, quality 95, colour halved": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),
 }
 BOX = re.compile(r'"bbox_2d": \[(\d+), (\d+), (\d+), (\d+)\], "label": "([^"]*)"')
 

@@ -18,7 +18,13 @@ from qwenvl_ros.backends.failures import Blame, Failure
 from qwenvl_ros.backends.prompts import sampling_fault
 from qwenvl_ros.types import Image
 
-_PNG_LEVEL = 1  # docs/decisions/image-encoding.md
+# docs/decisions/image-encoding.md has what these are worth.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+_FULL_COLOUR = (
+    [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    if hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # not before OpenCV 4.7
+    else []
+)
 _RESERVED = re.compile(r"<\|\w+\|>")  # how Qwen's checkpoints spell the tokens that steer a chat
 _FINISHES: dict[str | None, Literal["stop", "length"]] = {"stop": "stop", "length": "length"}
 
@@ -36,10 +42,7 @@ def fault(request: Request) -> str:
 def data_url(image: Image, settings: OpenaiSettings) -> str:
     """An (H, W, 3) uint8 RGB image as a data URL, encoded as the settings say."""
     kind = settings.image_encoding
-    options = {
-        "png": [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL],
-        "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality],
-    }[kind]
+    options = {"png": _PNG, "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality, *_FULL_COLOUR]}[kind]
     _, data = cv2.imencode(f".{kind}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 

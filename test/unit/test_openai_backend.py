@@ -353,6 +353,12 @@ def test_jpeg_is_smaller_and_nearly_the_same(server):
         lengths.append(len(url))
         assert np.abs(pixels(url).astype(int) - smooth).mean() < 4
     assert url.startswith("data:image/jpeg;base64,")
+    if hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):  # else OpenCV is older than 4.7
+        data = base64.b64decode(url.partition(",")[2])
+        frame = data.index(
+            b"\xff\xc0"
+        )  # its header: 10 bytes of sizes, then each component's id and sampling
+        assert data[frame + 11] == 0x11  # brightness is sampled no finer than colour
     assert lengths[0] > lengths[1] > lengths[2]
 
 
