@@ -49,6 +49,7 @@ setup(
         "xgrammar>=0.1.21",
     ],
     extras_require={
+        "vllm": ["vllm>=0.11"],
         "develop": [
             "hypothesis>=6.100",
             "mypy>=1.11",

@@ -156,7 +156,7 @@ else
   install "transformers, MuJoCo, OpenCV, and qwenvl_ros as it lies here (250 MB to download)" \
     -c .venv/constraints.txt -e '.[develop]'
 fi
-install "torchvision and xgrammar, without what they would bring" --no-deps $(grep -E '^(torchvision|xgrammar)==' requirements/torch.txt)
+install "torchvision and xgrammar, without what they would bring" --no-deps $(grep -E '^[a-z-]+==' requirements/torch.txt | grep -v ^torch==)
 packages=$(.venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 cp environment/torchvision_schemas.py "$packages/"
 echo 'import torchvision_schemas; torchvision_schemas.install()' > "$packages/torchvision_schemas.pth"

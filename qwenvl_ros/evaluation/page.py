@@ -65,8 +65,8 @@ figcaption { font-size: 13px; } .right { color: #178a36; } .false { color: #c620
 <p>Answers by status:
 {% for name, count in statuses.items() %}{{ name }} {{ count }}{{ ", " if not loop.last }}{% endfor %}</p>
 {% if bins %}<h2>What scores are worth</h2>
-<p>Each bar is the share of right answers among those of about one score, which the thin line marks; the two should meet.
-Expected calibration error {{ error }}.</p>
+<p>Each bar is the share of right answers among those of about one score, which the thin line marks; the two should
+meet. Expected calibration error {{ error }}.</p>
 <svg viewBox="-6 -4 112 116" width="420" role="img" aria-label="reliability diagram" font-size="4">
 <rect width="100" height="100" fill="#f4f4f4"/><line y1="100" x2="100" stroke="#999" stroke-width=".5"/>
 {% for bin in bins %}<rect x="{{ 100 * bin.score - 3 }}" y="{{ 100 - 100 * bin.right }}" width="6"

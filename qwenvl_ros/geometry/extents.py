@@ -48,7 +48,8 @@ def gap(low: Floats, high: Floats) -> Floats:
     distance = np.linalg.norm(step, axis=2)
     ray = step / np.maximum(distance, 1e-9)[..., None]
     radius = 1.0 / np.maximum(np.linalg.norm(ray / half[:, None, :2], axis=2), 1e-9)  # of the row's thing
-    aside = np.where(distance > 1e-9, distance - radius - radius.T, -half[:, None, :2].min(axis=2))
+    narrow = half[:, :2].min(axis=1)  # of things with one axis there is no direction from one to the other
+    aside = np.where(distance > 1e-9, distance - radius - radius.T, -narrow[:, None] - narrow[None, :])
     over = np.maximum(low[:, None, 2], low[None, :, 2]) - np.minimum(high[:, None, 2], high[None, :, 2])
     apart = np.hypot(np.maximum(aside, 0.0), np.maximum(over, 0.0))
     signed: Floats = np.where(apart > 0, apart, np.maximum(aside, over))

@@ -11,6 +11,7 @@ __all__ = [
     "Knots",
     "PixelRules",
     "Placement",
+    "asked",
     "calibrate",
     "match",
     "parse",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from qwenvl_ros import geometry
+from qwenvl_ros.geometry import extents
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose
 
 WIDTH, HEIGHT = 160, 120
@@ -328,3 +329,11 @@ def test_hostile_depth_never_raises_and_never_gives_nonsense(seed: int) -> None:
         if lifted is not None:
             assert np.isfinite([*lifted.position, *lifted.size, lifted.sigma, lifted.range]).all()
             assert min(lifted.size) >= 0 and lifted.sigma > 0
+
+
+def test_the_gap_of_things_on_one_axis_does_not_depend_on_their_order() -> None:
+    """A narrow thing in the middle of a wide one, both as low as high: the overlap decides, in both directions alike."""
+    low = np.array([[-0.125, -0.125, 0.0], [-0.5, -0.25, 0.0]])
+    gaps = extents.gap(low, -low + np.array([0.0, 0.0, 2.0]))
+    np.testing.assert_allclose(gaps, gaps.T)
+    assert gaps[0, 1] == pytest.approx(-0.375)
