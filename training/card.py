@@ -68,7 +68,7 @@ def write(folder: Path, options: dict[str, Any], scenes: int) -> None:
     subprocess.run([*command, "--scenes", str(scenes), "--seed", str(seed)], check=True)
     result = json.loads(report.read_text())
     report.unlink()
-    keys = ("f1", "precision", "recall", "mean_iou", "label_accuracy", "absent_rate")
+    keys = ("f1", "precision", "recall", "mean_iou", "label_accuracy", "absent_rate", "calibration_error")
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     (folder / "README.md").write_text(
         CARD.format(
