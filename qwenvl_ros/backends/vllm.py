@@ -9,8 +9,11 @@ import gc
 import inspect
 import itertools
 import logging
+import multiprocessing
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,14 @@ from qwenvl_ros import zoo
 from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
 from qwenvl_ros.backends.decoding import Row
 from qwenvl_ros.backends.prompts import Prompts
-from qwenvl_ros.backends.vllm_start import one_line, start
+from qwenvl_ros.backends.vllm_start import (
+    Failures,
+    Started,
+    kill_engines,
+    one_line,
+    shield_from_ctrl_c,
+    start,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,22 +51,15 @@ class VllmBackend:
         BackendUnavailable: the device, vLLM or the checkpoint cannot be had; the message carries the remedy.
     """
 
+    _engine: Any
+    _failures: Failures
+    _where: str
+
     def __init__(self, model: zoo.Model, settings: EngineSettings) -> None:
-        started = start(model, settings)
         self._name = model.name
-        self._where = started.where
         self._capacity = settings.capacity
         self._most_images = settings.vllm.images_per_prompt
         self._most_pixels = model.pixels.max_pixels
-        self._context = started.context
-        self._failures = started.failures
-        self._failures.forget()
-        self._engine = started.engine
-        self._tokenizer = started.processor.tokenizer
-        self._prompts = Prompts(started.processor)
-        image_processor = started.processor.image_processor
-        self._token_area = int(image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
-        del started  # a module that vLLM imports keeps this frame, and the engine must not live on in it
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(settings.capacity)
@@ -64,9 +67,22 @@ class VllmBackend:
         self._lock = threading.Lock()
         self._gone = ""  # why nothing more is taken
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="vllm", daemon=True)
-        self._thread.start()
+        failure: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._work, args=(model, settings, failure), name="vllm", daemon=True
+        )
+        self._others = multiprocessing.active_children()
+        self._ready = False
         atexit.register(self.close)  # before multiprocessing's own, which waits for the engine's processes
+        self._thread.start()
+        try:
+            error = failure.get()
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
+        if error is not None:
+            self.close()
+            raise error
         _log.info("%s on %s", self._name, self._where)
 
     @property
@@ -99,17 +115,34 @@ class VllmBackend:
         with self._lock:
             if self._gone != _CLOSED:
                 self._gone = _CLOSED
-                self._loop.call_soon_threadsafe(self._closing.set)
-        atexit.unregister(self.close)
+                self._tell(self._closing.set)
         if threading.current_thread() is not self._thread:  # called from on_text it ends all the same
-            self._thread.join()
+            while self._thread.is_alive():
+                if not self._ready:  # nothing else ends the loading of a model
+                    kill_engines(self._others)
+                self._thread.join(0.2)
+        atexit.unregister(self.close)
 
-    def _work(self) -> None:
+    def _work(
+        self, model: zoo.Model, settings: EngineSettings, failure: SimpleQueue[BaseException | None]
+    ) -> None:
+        shield_from_ctrl_c()
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        try:
+            self._loop.run_until_complete(self._serve(model, settings, failure))
+        finally:
+            self._loop.close()
 
-    async def _serve(self) -> None:
+    async def _serve(
+        self, model: zoo.Model, settings: EngineSettings, failure: SimpleQueue[BaseException | None]
+    ) -> None:
+        try:
+            self._take(start(model, settings))
+        except BaseException as error:
+            failure.put(error)
+            return
+        self._ready = True
+        failure.put(None)
         await self._closing.wait()
         await _cancel(self._tasks)
         shutdown = self._engine.shutdown
@@ -117,19 +150,32 @@ class VllmBackend:
         shutdown(**({"timeout": _GRACE} if patient else {}))
         await _cancel(asyncio.all_tasks() - {asyncio.current_task()})  # vLLM's own
         self._failures.close()
+        # A module that vLLM imports keeps the frame of this call, and an engine that lived on in it would complain at
+        # the interpreter's end.
         del shutdown
         self._engine = None
         gc.collect()
+
+    def _take(self, started: Started) -> None:
+        self._engine = started.engine
+        self._failures = started.failures
+        self._where = started.where
+        self._context = started.context
+        self._tokenizer = started.processor.tokenizer
+        self._prompts = Prompts(started.processor)
+        image_processor = started.processor.image_processor
+        self._token_area = int(image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
+        self._failures.forget()
 
     def _begin(self, row: Row) -> None:
         task = self._loop.create_task(self._answer(row))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        row.future.add_done_callback(lambda future: self._give_up(task) if future.cancelled() else None)
+        row.future.add_done_callback(lambda future: self._tell(task.cancel) if future.cancelled() else None)
 
-    def _give_up(self, task: asyncio.Task[None]) -> None:
+    def _tell(self, what: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop may have ended since
-            self._loop.call_soon_threadsafe(task.cancel)
+            self._loop.call_soon_threadsafe(what)
 
     async def _answer(self, row: Row) -> None:
         try:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,22 @@ def arguments(model: zoo.Model, settings: EngineSettings, gpus: int, context: in
         "enable_log_requests": False,
         "disable_log_stats": True,
     }
+
+
+def shield_from_ctrl_c() -> None:
+    """Keep Ctrl-C, which a terminal sends to every process of a program, from those that this thread starts.
+
+    They are ended in order by whoever started them; struck by themselves they call it a fault.
+    """
+    resource_tracker.ensure_running()  # begun later, by the first process, it would lift the block
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def kill_engines(others: Sequence[BaseProcess]) -> None:
+    """Kill the engine processes of this one, but for the others."""
+    for process in multiprocessing.active_children():
+        if process not in others and process.name.startswith("EngineCore"):
+            process.kill()
 
 
 class Failures:
