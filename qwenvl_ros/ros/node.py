@@ -276,6 +276,9 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # what an interrupt becomes while rclpy converts a message; the handler has gone then
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            raise
     finally:
         signal.alarm(0)
         if node is not None:
