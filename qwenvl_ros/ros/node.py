@@ -276,7 +276,7 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:  # what an interrupt becomes while rclpy converts a message; the handler has gone then
+    except RuntimeError:  # what an interrupt becomes while rclpy converts a message
         if signal.getsignal(signal.SIGINT) is _interrupt:
             raise
     finally:
