@@ -58,7 +58,7 @@ def test_eight_cameras_get_even_shares_and_a_dead_one_costs_nothing(near, start,
 
 def test_a_hung_request_ends_at_its_timeout_and_stalls_no_other_camera(near, start):
     node, publishers = started(
-        near, start, "timeout:=2.0", "max_age:=10.0", options=("--hang-once", "--capacity", "4")
+        near, start, "timeout:=8.0", "max_age:=10.0", options=("--hang-once", "--capacity", "4")
     )
     feed(
         node,
@@ -67,13 +67,12 @@ def test_a_hung_request_ends_at_its_timeout_and_stalls_no_other_camera(near, sta
         "a time-out",
     )
     hung = next(scene for scene in node.scenes if scene.status == Scene.STATUS_BACKEND_FAILED)
-    assert "no answer within 2 s" in hung.status_message and "raise timeout" in hung.status_message
-    others = set(NAMES) - {hung.camera}
+    assert "no answer within 8 s" in hung.status_message and "raise timeout" in hung.status_message
     before = node.scenes[: node.scenes.index(hung)]
-    assert {scene.camera for scene in before} & others, "others went on meanwhile"
-    feed(node, publishers, lambda: {s.camera for s in node.scenes} >= others, "a scene of every other camera")
+    meanwhile = Counter(scene.camera for scene in before if scene.status == Scene.STATUS_OK)
+    assert set(meanwhile) == set(NAMES) - {hung.camera}, "all others went on"
     scene, _ = scene_for(node, publishers[hung.camera], camera=hung.camera, status=Scene.STATUS_OK)
-    assert stamp_of(scene.header.stamp) - stamp_of(hung.header.stamp) >= 2 * SECOND, "and so does it"
+    assert stamp_of(scene.header.stamp) - stamp_of(hung.header.stamp) >= 8 * SECOND, "and so does it"
 
 
 def test_objects_are_published_as_soon_as_each_is_written(near, start):
