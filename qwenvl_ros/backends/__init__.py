@@ -17,6 +17,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qwenvl_ros.backends.engine_settings import EngineSettings, OpenaiSettings, VllmSettings
 from qwenvl_ros.settings import validate
 from qwenvl_ros.types import Image
@@ -29,6 +32,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendUnavailable",
+    "Clip",
     "EngineSettings",
     "OpenaiSettings",
     "Reply",
@@ -69,18 +73,32 @@ class RequestFailed(BackendError):
 
 
 @dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of one camera in their order.
+
+    frames: (T, H, W, 3) uint8 RGB, T at least 1, of a size as an image's. seconds: T of them, rising, from the clip's
+    beginning.
+    """
+
+    frames: NDArray[np.uint8]
+    seconds: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of the model.
 
     images: each (H, W, 3) uint8 RGB, already of the size the model takes (multiples of 32, within its pixel
-    budget), so that no engine resizes again. text: the user's words. text_first: the text goes before the
-    images. temperature 0 is greedy; top_k 0 means no limit. presence_penalty is taken off the logit of every
-    token already in the answer. schema: a JSON schema that the engine holds the answer to (after the thinking of a
-    thinking checkpoint); None leaves it free. on_text is called with the whole text so far, from the engine's thread.
+    budget), so that no engine resizes again. text: the user's words. clips: shown after the images, with their
+    time stamps. text_first: the text goes before all of them. temperature 0 is greedy; top_k 0 means no limit.
+    presence_penalty is taken off the logit of every token already in the answer. schema: a JSON schema that the
+    engine holds the answer to (after the thinking of a thinking checkpoint); None leaves it free. on_text is called
+    with the whole text so far, from the engine's thread.
     """
 
     images: Sequence[Image]
     text: str
+    clips: Sequence[Clip] = ()
     text_first: bool = False
     max_tokens: int = 512
     temperature: float = 0.0

@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import cv2
-import numpy as np
 import openai
 
 from qwenvl_ros.backends import Reply, Request, RequestFailed, Token
 from qwenvl_ros.backends.engine_settings import OpenaiSettings
 from qwenvl_ros.backends.failures import Blame, Failure
-from qwenvl_ros.backends.prompts import sampling_fault
+from qwenvl_ros.backends.prompts import picture_fault, sampling_fault
 from qwenvl_ros.types import Image
 
 # docs/decisions/image-encoding.md has what these are worth.
@@ -31,9 +30,8 @@ _FINISHES: dict[str | None, Literal["stop", "length"]] = {"stop": "stop", "lengt
 
 def fault(request: Request) -> str:
     """Why no server can take a request, with the remedy; "" when one may."""
-    for image in request.images:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            return f"an image must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}"
+    if reason := picture_fault(request):
+        return reason
     if token := _RESERVED.search(request.text):
         return f"the text holds {token[0]!r}, which the model reserves for itself; take it out"
     return sampling_fault(request)
@@ -48,9 +46,9 @@ def data_url(image: Image, settings: OpenaiSettings) -> str:
 
 
 def parameters(request: Request, urls: Sequence[str], model: str, logprobs: bool) -> dict[str, Any]:
-    """What chat.completions.create is given. urls: of the request's images. model: the server's name for it."""
-    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    text = [{"type": "text", "text": request.text}]
+    """What chat.completions.create is given. urls: of the request's pictures. model: the server's name for it."""
+    images = list(_shown(request, urls))
+    text = [_text(request.text)]
     said: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": text + images if request.text_first else images + text}],
@@ -68,6 +66,23 @@ def parameters(request: Request, urls: Sequence[str], model: str, logprobs: bool
     if logprobs:
         said["logprobs"] = True
     return said
+
+
+def _shown(request: Request, urls: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The images, and the frames of the clips, each after its time stamp as Qwen3-VL's processor writes it.
+
+    Frames go as images since a server's own video part cannot carry when each was taken, and is JPEG.
+    """
+    left = iter(urls)
+    for _ in request.images:
+        yield {"type": "image_url", "image_url": {"url": next(left)}}
+    for seconds in (seconds for clip in request.clips for seconds in clip.seconds):
+        yield _text(f"<{seconds:.1f} seconds>")
+        yield {"type": "image_url", "image_url": {"url": next(left)}}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
 async def answer(client: openai.AsyncOpenAI, request: Request, said: dict[str, Any]) -> Reply:

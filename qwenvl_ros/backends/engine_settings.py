@@ -39,6 +39,13 @@ class VllmSettings:
     images_per_prompt: int = setting(
         1, "Most images in one question (limit_mm_per_prompt).", minimum=1, maximum=64, read_only=True
     )
+    clips_per_prompt: int = setting(
+        0,
+        "Most clips in one question; memory is set aside for one that fills max_model_len. 0 = none are taken.",
+        minimum=0,
+        maximum=16,
+        read_only=True,
+    )
     quantization: str = setting(
         "", "Quantise while loading, such as fp8; '' = as the checkpoint is.", read_only=True
     )

@@ -26,6 +26,7 @@ from qwenvl_ros.backends import (
 from qwenvl_ros.backends.chat import answer, data_url, fault, parameters
 from qwenvl_ros.backends.endpoints import Endpoint, Endpoints, listed
 from qwenvl_ros.backends.failures import Blame, Failure, explain, refuses
+from qwenvl_ros.backends.prompts import pictures
 from qwenvl_ros.backends.replies import PendingReply
 
 _PAUSE = tenacity.wait_exponential(multiplier=0.25, max=4.0) + tenacity.wait_random(0.0, 0.25)
@@ -174,7 +175,7 @@ class OpenaiBackend:
         """
         settings = self._settings.openai
         # Encoding takes as long as other requests' tokens: not in the loop.
-        urls = [await asyncio.to_thread(data_url, image, settings) for image in request.images]
+        urls = [await asyncio.to_thread(data_url, image, settings) for image in pictures(request)]
         failed: dict[Endpoint, Failure] = {}
 
         def worth_another(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, Re
 from qwenvl_ros.backends.constraint import Grammars
 from qwenvl_ros.backends.decoding import PresencePenalty, Row, Watch
 from qwenvl_ros.backends.loading import load
-from qwenvl_ros.backends.prompts import Prompts
+from qwenvl_ros.backends.prompts import Prompts, film
 
 _log = logging.getLogger(__name__)
 
@@ -110,15 +110,19 @@ class TransformersBackend:
         """What the network is given for these requests together, as tensors on the CPU.
 
         input_ids and attention_mask: (requests, tokens), padded on the left; pixel_values and image_grid_thw: of all
-        images in order. No image is resized.
+        images in order, pixel_values_videos and video_grid_thw: of all clips. None is resized, no frame left out.
         """
         images = [np.require(image, np.uint8, ["C", "W"]) for request in requests for image in request.images]
+        clips = [clip for request in requests for clip in request.clips]
+        whole = {"do_resize": False, "do_sample_frames": False, "input_data_format": "channels_last"}
         return self._processor(
             text=[self._prompts.text(request) for request in requests],
             images=images or None,
+            videos=[np.require(clip.frames, np.uint8, ["C", "W"]) for clip in clips] or None,
             return_tensors="pt",
             text_kwargs={"padding": True, "padding_side": "left"},
             images_kwargs={"do_resize": False},
+            videos_kwargs={**whole, "video_metadata": [film(clip) for clip in clips]} if clips else {},
         )
 
     def _work(self) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 from qwenvl_ros import zoo
 from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
 from qwenvl_ros.backends.decoding import Row
-from qwenvl_ros.backends.prompts import Prompts
+from qwenvl_ros.backends.prompts import Prompts, film, pictures
 from qwenvl_ros.backends.vllm_start import (
     Failures,
     Started,
@@ -59,6 +59,7 @@ class VllmBackend:
         self._name = model.name
         self._capacity = settings.capacity
         self._most_images = settings.vllm.images_per_prompt
+        self._most_clips = settings.vllm.clips_per_prompt
         self._most_pixels = model.pixels.max_pixels
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,8 +164,6 @@ class VllmBackend:
         self._context = started.context
         self._tokenizer = started.processor.tokenizer
         self._prompts = Prompts(started.processor)
-        image_processor = started.processor.image_processor
-        self._token_area = int(image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
         self._failures.forget()
 
     def _begin(self, row: Row) -> None:
@@ -195,9 +194,13 @@ class VllmBackend:
     async def _generate(self, row: Row) -> None:
         request = row.request
         prompt: dict[str, Any] = {"prompt_token_ids": self._tokenize(request)}
+        shown: dict[str, list[Any]] = {}
         if request.images:
-            images = [Image.fromarray(np.ascontiguousarray(image)) for image in request.images]
-            prompt["multi_modal_data"] = {"image": images}
+            shown["image"] = [Image.fromarray(np.ascontiguousarray(image)) for image in request.images]
+        if request.clips:
+            shown["video"] = [(each.frames, film(each)) for each in request.clips]
+        if shown:
+            prompt["multi_modal_data"] = shown
         outputs = self._engine.generate(prompt, _sampling(request), str(next(self._numbers)))
         async with contextlib.aclosing(outputs):  # left early, the request is aborted in the engine
             async for output in outputs:
@@ -207,10 +210,9 @@ class VllmBackend:
         row.fail(RequestFailed("vLLM stopped without ending the answer; ask again"))
 
     def _tokenize(self, request: Request) -> list[int]:
-        """The prompt's tokens, with one for each image, which vLLM repeats as the image's size demands."""
+        """The prompt's tokens, with one for each image or clip, which vLLM repeats as their sizes demand."""
         tokens: list[int] = self._tokenizer(self._prompts.text(request)).input_ids
-        seen = sum(image.shape[0] * image.shape[1] // self._token_area - 1 for image in request.images)
-        length = len(tokens) + seen
+        length = len(tokens) + self._prompts.repeated(request)
         if length + request.max_tokens > self._context:
             raise ValueError(
                 f"a prompt of {length} tokens and max_tokens = {request.max_tokens} exceed the context of "
@@ -222,7 +224,10 @@ class VllmBackend:
         """What of a request is more than memory was set aside for; "" when nothing is."""
         if len(request.images) > self._most_images:
             return f"{len(request.images)} images, but images_per_prompt = {self._most_images}; raise it, or send fewer"
-        for image in request.images:
+        if len(request.clips) > self._most_clips:
+            most = f"vllm.clips_per_prompt = {self._most_clips}"
+            return f"{len(request.clips)} clips, but {most}; raise it, or ask about the newest image"
+        for image in pictures(request):
             height, width = image.shape[:2]
             if height * width > self._most_pixels:
                 return (

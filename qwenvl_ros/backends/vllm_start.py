@@ -27,6 +27,7 @@ from qwenvl_ros.backends.loading import choose_device
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 _LONGEST_CAUSE = 600  # characters
+_FRAMES_A_TOKEN = 2  # Qwen3-VL merges frames in pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,15 @@ def arguments(model: zoo.Model, settings: EngineSettings, gpus: int, context: in
     """vLLM's engine arguments. gpus: how many it gets, 0 = the CPU. context: of the model, in tokens."""
     own = settings.vllm
     pixels = model.pixels
+    length = min(own.max_model_len, context)
+    # Images and frames come in the size that the model takes; size says how much memory the largest needs.
+    shown: dict[str, Any] = {
+        "do_resize": False,
+        "size": {"shortest_edge": pixels.min_pixels, "longest_edge": pixels.max_pixels},
+    }
+    if own.clips_per_prompt:
+        volume = length * _FRAMES_A_TOKEN * pixels.multiple**2  # of a clip, pixels of all its frames
+        shown["videos_kwargs"] = {"size": {"shortest_edge": pixels.min_pixels, "longest_edge": volume}}
     return {
         "model": model.checkpoint,
         "dtype": "auto" if gpus else "float32",  # CPUs are slower in 16 bit
@@ -72,14 +82,10 @@ def arguments(model: zoo.Model, settings: EngineSettings, gpus: int, context: in
         "tensor_parallel_size": max(gpus, 1),
         "gpu_memory_utilization": own.gpu_memory_utilization,
         "enforce_eager": own.enforce_eager or not gpus,
-        "max_model_len": min(own.max_model_len, context),
+        "max_model_len": length,
         "max_num_seqs": settings.capacity,
-        "limit_mm_per_prompt": {"image": own.images_per_prompt, "video": 0},
-        # Images come in the size that the model takes; size says how much memory the largest needs.
-        "mm_processor_kwargs": {
-            "do_resize": False,
-            "size": {"shortest_edge": pixels.min_pixels, "longest_edge": pixels.max_pixels},
-        },
+        "limit_mm_per_prompt": {"image": own.images_per_prompt, "video": own.clips_per_prompt},
+        "mm_processor_kwargs": shown,
         "mm_processor_cache_gb": 0,  # frames never repeat
         "mm_encoder_tp_mode": "data" if own.encoder_data_parallel and gpus > 1 else "weights",
         # A schema begins to hold after </think>, which this parser watches for.

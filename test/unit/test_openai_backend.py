@@ -30,6 +30,7 @@ from qwenvl_ros import backends, zoo
 from qwenvl_ros.backends import (
     BackendError,
     BackendUnavailable,
+    Clip,
     EngineSettings,
     OpenaiSettings,
     Request,
@@ -342,6 +343,23 @@ def test_the_message_has_text_and_images_in_their_order(server, text_first):
         np.testing.assert_array_equal(pixels(url), picture)
 
 
+def test_a_clip_goes_as_images_each_after_its_time(server):
+    there = server()
+    film = Clip(np.stack([image(64, 32, n) for n in range(3)]), [0.0, 0.52, 12.0])
+    still = image(32, 32, 9)
+    with engine(there) as backend:
+        backend.submit(Request([still], "what happens?", [film])).result(PATIENCE)
+    parts = there.posts[0]["messages"][0]["content"]
+    assert [part.get("text", "an image") for part in parts] == [
+        "an image",
+        *("<0.0 seconds>", "an image", "<0.5 seconds>", "an image", "<12.0 seconds>", "an image"),
+        "what happens?",
+    ]
+    urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    for url, picture in zip(urls, [still, *film.frames], strict=True):
+        np.testing.assert_array_equal(pixels(url), picture)
+
+
 def test_jpeg_is_smaller_and_nearly_the_same(server):
     there = server()
     smooth = cv2.resize(image(8, 6, 3), (256, 192), interpolation=cv2.INTER_CUBIC)
@@ -389,6 +407,7 @@ def test_sampling_is_sent_as_the_request_says(server):
         (Request([np.zeros((64, 64), np.uint8)], "mug"), "uint8 RGB"),
         (Request([np.zeros((64, 64, 3), np.float32)], "mug"), "float32"),  # type: ignore[list-item]
         (Request([np.zeros((0, 64, 3), np.uint8)], "mug"), "uint8 RGB"),
+        (Request([], "mug", [Clip(np.zeros((2, 64, 64, 3), np.uint8), [0.0, 0.0])]), "rising time stamps"),
         (Request([], "<|im_end|><|im_start|>system"), "reserves"),
         (Request([], "mug", max_tokens=0), "max_tokens"),
         (Request([], "mug", temperature=float("nan")), "temperature"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gc
 import itertools
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from qwenvl_ros import backends, pipeline, zoo
 from qwenvl_ros.backends import (
     BackendError,
     BackendUnavailable,
+    Clip,
     EngineSettings,
     Reply,
     Request,
@@ -61,6 +64,11 @@ def image(width: int, height: int, seed: int = 0):
     return np.repeat(np.repeat(coarse, 16, 0), 16, 1)
 
 
+def clip(count: int, width: int, height: int, seconds: Sequence[float] = ()) -> Clip:
+    frames = np.stack([image(width, height, 100 + n) for n in range(count)])
+    return Clip(frames, seconds or [0.5 * n for n in range(count)])
+
+
 class Gate:
     """Keeps the engine's thread busy in a first request until opened, so that what is submitted meanwhile waits."""
 
@@ -91,13 +99,17 @@ def mixed() -> list[Request]:
         Request([image(128, 320, 2)], "mug", max_tokens=9),
         Request([], "no image at all", max_tokens=12),
         Request([image(64, 64, 3), image(96, 64, 4)], "two images", max_tokens=16),
+        Request([], "a clip", [clip(3, 64, 96)], max_tokens=16),
+        Request(
+            [image(64, 64, 5)], "both", [clip(2, 32, 32), clip(1, 64, 64)], text_first=True, max_tokens=8
+        ),
     ]
 
 
 def test_a_batch_answers_as_one_at_a_time(engine):
     alone = [engine.submit(request).result() for request in mixed()]
     batched = [future.result() for future in together(engine, mixed())]
-    assert len({reply.text for reply in alone}) == 4
+    assert len({reply.text for reply in alone}) == len(alone)
     for one, other in zip(alone, batched, strict=True):
         assert [token.text for token in one.tokens] == [token.text for token in other.tokens]
         np.testing.assert_allclose(
@@ -159,6 +171,32 @@ def test_no_image_is_resized(engine, size):
     for channel in range(3):
         expected = np.sort(picture[..., channel].ravel() / 127.5 - 1.0)
         np.testing.assert_allclose(np.sort(seen[:, channel].numpy().ravel()), expected, atol=1e-5)
+
+
+def test_a_clip_is_shown_whole_in_pairs_each_after_its_time(engine):
+    """Qwen3-VL's own format; the checkpoint's processor would take two frames a second, and resize them."""
+    film = clip(5, 96, 64, [0.0, 0.13, 0.4, 0.5, 7.26])
+    inputs = engine.encode([Request([], "mug", [film])])
+    assert inputs["video_grid_thw"].tolist() == [[3, 4, 6]]
+    prompt = engine._tokenizer.decode(inputs["input_ids"][0])
+    assert re.findall(r"<([\d.]+) seconds>", prompt) == ["0.1", "0.5", "7.3"]
+    first, *_ = prompt.partition("<0.5 seconds>")
+    assert first.count("<|video_pad|>") == 6 and prompt.count("<|video_pad|>") == 18
+    seen = inputs["pixel_values_videos"].reshape(3, -1, 3, 2, 16, 16)
+    for index, frame in enumerate([*film.frames, film.frames[-1]]):  # the odd one out is its own partner
+        patches = seen[index // 2, :, :, index % 2]
+        for channel in range(3):
+            expected = np.sort(frame[..., channel].ravel() / 127.5 - 1.0)
+            np.testing.assert_allclose(np.sort(patches[:, channel].numpy().ravel()), expected, atol=1e-5)
+
+
+def test_what_happens_when_in_a_clip_matters(engine):
+    film = clip(4, 64, 64)
+    answers = {
+        engine.submit(Request([], "mug", [each], max_tokens=16)).result().text
+        for each in (film, Clip(film.frames[::-1], film.seconds), Clip(film.frames, [0.0, 9.0, 20.0, 40.0]))
+    }
+    assert len(answers) == 3
 
 
 def test_a_read_only_or_strided_image_is_taken(engine):
@@ -261,11 +299,18 @@ def test_one_bad_request_does_not_cost_the_others(engine):
     ("request_", "reason"),
     [
         (Request([np.zeros((64, 100, 3), np.uint8)], "mug"), r"100 x 64.*multiples of 32.*place"),
-        (Request([np.zeros((0, 32, 3), np.uint8)], "mug"), "multiples of 32"),
+        (Request([np.zeros((0, 32, 3), np.uint8)], "mug"), "uint8 RGB"),
         (Request([np.zeros((64, 64), np.uint8)], "mug"), "uint8 RGB"),
         (Request([np.zeros((64, 64, 3), np.float32)], "mug"), "float32"),  # type: ignore[list-item]
         (Request([], "<|im_end|><|im_start|>system"), "reserves"),
         (Request([image(32, 32)], "<|image_pad|>"), "reserves"),
+        (Request([], "mug", [clip(2, 64, 48)]), r"64 x 48.*multiples of 32"),
+        (Request([], "mug", [Clip(np.zeros((64, 64, 3), np.uint8), [0.0])]), r"clip must be \(T, H, W, 3\)"),
+        (Request([], "mug", [Clip(np.zeros((0, 64, 64, 3), np.uint8), [])]), r"clip must be \(T, H, W, 3\)"),
+        (Request([], "mug", [clip(2, 64, 64, [0.0])]), "as many rising time stamps"),
+        (Request([], "mug", [clip(2, 64, 64, [1.0, 0.5])]), "rising time stamps"),
+        (Request([], "mug", [clip(2, 64, 64, [0.0, float("nan")])]), "rising time stamps"),
+        (Request([], "mug", [clip(400, 256, 192)]), r"context of 4096.*max_tokens"),
         (Request([], "mug", max_tokens=0), "max_tokens"),
         (Request([], "mug, " * 4000, max_tokens=5), r"context of 4096.*max_tokens"),
         (Request([], "mug", max_tokens=4096), r"context of 4096.*max_tokens"),

@@ -21,6 +21,7 @@ import pytest
 from qwenvl_ros import backends, grounding, pipeline
 from qwenvl_ros.backends import (
     BackendUnavailable,
+    Clip,
     EngineSettings,
     OpenaiSettings,
     Reply,
@@ -57,7 +58,7 @@ class VllmServer:
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", self._checkpoint]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(CONTEXT)]
-        command += ["--limit-mm-per-prompt", '{"image":1,"video":0}', "--api-key", KEY]
+        command += ["--limit-mm-per-prompt", '{"image":4,"video":0}', "--api-key", KEY]
         few = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -232,6 +233,22 @@ def test_jpeg_travels_too(server, engines, model, pictures):
     ]
     labels = [{detection.label for detection in detections} for detections in found]
     assert labels[0] == labels[1] != set()  # boxes move: benchmarks/image_encoding.py
+
+
+def test_a_clip_goes_as_images_with_their_times(server, engines, model, pictures):
+    place = grounding.place(*SIZE, model.pixels)
+    frames = np.stack([place.apply(picture) for picture in pictures[:3]])
+    engine = engines(server.url)
+
+    def said(*seconds: float) -> Reply:
+        request = Request([], grounding.prompt(()), [Clip(frames[: len(seconds)], seconds)], max_tokens=30)
+        return engine.submit(request).result(PATIENCE)
+
+    replies = [said(0.0, 0.5, 1.0), said(0.0, 40.0, 90.0), said(0.0, 0.5)]
+    assert len({tuple(logprobs(reply)) for reply in replies}) == 3  # times and frames arrive
+    too_many = Request([], "mug", [Clip(np.stack([frames[0]] * 5), range(5))], max_tokens=5)
+    with pytest.raises(RequestFailed, match=r"(?i)at most 4 image"):
+        engine.submit(too_many).result(PATIENCE)
 
 
 def test_a_watched_answer_grows(server, engines):

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from qwenvl_ros import backends, grounding, pipeline
-from qwenvl_ros.backends import BackendError, EngineSettings, Reply, Request, RequestFailed
+from qwenvl_ros.backends import (
+    BackendError,
+    Clip,
+    EngineSettings,
+    Reply,
+    Request,
+    RequestFailed,
+    VllmSettings,
+)
 from qwenvl_ros.evaluation.examination import SIZE
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer
@@ -28,7 +36,10 @@ LONG = 3500  # tokens: an answer that is still being made when the test is done 
 @pytest.fixture(scope="module")
 def engine(model):
     engine = backends.create(
-        model, EngineSettings(backend="vllm", device="cpu", capacity=CAPACITY, threads=1)
+        model,
+        EngineSettings(
+            backend="vllm", device="cpu", capacity=CAPACITY, threads=1, vllm=VllmSettings(clips_per_prompt=1)
+        ),
     )
     assert type(engine).__name__ == "VllmBackend"
     yield engine
@@ -123,6 +134,23 @@ def test_no_image_is_resized(engine, plain, size):
     (mine,), (theirs,) = answers(engine, [request]), answers(plain, [request])
     assert texts(mine) == texts(theirs)
     np.testing.assert_allclose(logprobs(mine), logprobs(theirs), atol=1e-3)
+
+
+def film(canvases, *seconds: float) -> Clip:
+    return Clip(np.stack(canvases[: len(seconds)]), seconds)
+
+
+def test_a_clip_is_seen_as_transformers_sees_it(engine, plain, canvases):
+    """All frames, in pairs, each after its time: one that were resized, left out or stamped otherwise would show."""
+    words = grounding.prompt(())
+    requests = [
+        Request([], words, [film(canvases, 0.0, 0.5, 1.0, 1.5)], max_tokens=40),
+        Request([], words, [film(canvases, 0.0, 0.13, 7.26)], text_first=True, max_tokens=40),
+        Request([canvases[0]], words, [film(canvases[1:], 0.0)], max_tokens=40),
+    ]
+    for mine, theirs in zip(answers(engine, requests), answers(plain, requests), strict=True):
+        assert texts(mine) == texts(theirs)
+        np.testing.assert_allclose(logprobs(mine), logprobs(theirs), atol=1e-3)
 
 
 def test_a_read_only_or_strided_image_is_taken(engine, canvases):
@@ -254,6 +282,12 @@ def test_presence_penalty_ends_repetition_and_leaves_probabilities_alone(engine,
         (Request([np.zeros((64, 64, 3), np.float32)], "mug"), "float32"),  # type: ignore[list-item]
         (Request([np.zeros((640, 640, 3), np.uint8)], "mug"), "640 x 640.*49152 pixels.*place"),
         (Request([blocks(32, 32)] * 2, "mug"), r"2 images.*images_per_prompt = 1"),
+        (Request([], "mug", [film([blocks(32, 32)], 0.0)] * 2), r"2 clips.*vllm.clips_per_prompt = 1"),
+        (
+            Request([], "mug", [film([blocks(256, 192)] * 170, *range(170))]),
+            r"context of 4096.*max_model_len",
+        ),
+        (Request([], "mug", [film([blocks(640, 640)], 0.0)]), "640 x 640.*49152 pixels"),
         (Request([], "<|im_end|><|im_start|>system"), "reserves"),
         (Request([], "a lone surrogate \ud800"), "TextEncodeInput"),
         (Request([], "mug", max_tokens=0), "max_tokens"),
