@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan, nan
+from math import inf, isnan, nan
 
 from qwenvl_ros import geometry, grounding, occlusion, relations
 from qwenvl_ros.backends import Token
@@ -53,6 +53,16 @@ class PerceptionSettings:
         unit="pixels",
         minimum=0,
         maximum=2**26,
+    )
+    ask_relations: bool = setting(
+        False,
+        "Ask the model in one more question about relations that geometry cannot see or is not sure of.",
+    )
+    max_asked: int = setting(
+        24,
+        "Most relations in that question; the rest stay as geometry has them.",
+        minimum=1,
+        maximum=200,
     )
     thresholds: relations.Thresholds = field(default_factory=relations.Thresholds)
     occlusion: occlusion.Thresholds = field(default_factory=occlusion.Thresholds)
@@ -124,11 +134,20 @@ def relations_of(
     frame: Frame,
     settings: PerceptionSettings,
     timings: dict[str, float],
+    doubtful: float = inf,
 ) -> tuple[list[Relation], list[str]]:
-    """How the objects stand to each other, and the predicates that were evaluated; notes how long it took."""
+    """How the objects stand to each other, and the predicates that were evaluated; notes how long it took.
+
+    doubtful: see relations.find.
+    """
     clock = time.perf_counter()
     found = relations.find(
-        objects, geometry.view_of(frame), settings.thresholds, image_frame=frame.frame_id, cover=cover
+        objects,
+        geometry.view_of(frame),
+        settings.thresholds,
+        image_frame=frame.frame_id,
+        cover=cover,
+        doubtful=doubtful,
     )
     lap(timings, "relations", clock)
     return found

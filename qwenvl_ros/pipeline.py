@@ -2,6 +2,8 @@
 
     pending = start(frame, backend, model, settings)     the question is on its way to the engine
     result = finish(pending)                             waits for the answer: the scene, and how long each stage took
+    inquiry = inquire(pending, result, backend)          with ask_relations: asks what geometry cannot see, if anything
+    result = conclude(pending, result, inquiry)          waits for that answer, too: the scene with both in it
 
 The node, replay, evaluation and the command line all go this way. Nothing here keeps state or starts a thread.
 """
@@ -10,17 +12,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, wait
-from dataclasses import dataclass
-from math import nan
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from math import inf, nan
 
 import numpy as np
 
-from qwenvl_ros import geometry, grounding
-from qwenvl_ros.backends import Backend, BackendError, Reply, Request, RequestFailed
+from qwenvl_ros import asking, fusion, geometry, grounding, inquiry
+from qwenvl_ros.backends import Backend, BackendError, Reply, Request
+from qwenvl_ros.fusion import Counts
 from qwenvl_ros.grounding import Placement
+from qwenvl_ros.inquiry import Inquiry
 from qwenvl_ros.perception import PerceptionSettings, lap, objects_of, read, relations_of
-from qwenvl_ros.types import Frame, Relation, Scene, SceneObject, Status
+from qwenvl_ros.types import Frame, Relation, Scene, SceneObject, Status, Truth
 from qwenvl_ros.zoo import Model
 
 __all__ = [
@@ -28,14 +32,16 @@ __all__ = [
     "Pending",
     "PerceptionSettings",
     "Result",
+    "conclude",
     "finish",
+    "inquire",
     "partial",
     "perceive",
     "start",
     "warm_up",
 ]
 
-STAGES = ("place", "queue", "inference", "parse", "lift", "occlusion", "relations", "total")
+STAGES = ("place", "queue", "inference", "parse", "lift", "occlusion", "relations", "inquiry", "total")
 
 _WARM_UP_SIZE = (640, 480)
 
@@ -57,17 +63,21 @@ class Pending:
 
     def patience(self) -> float | None:
         """Seconds left until settings.timeout, not below 0; None = no limit."""
-        if not self.settings.timeout:
-            return None
-        return max(0.0, self.placed + self.settings.timeout - time.perf_counter())
+        return asking.patience(self.placed, self.settings.timeout)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A scene, and the seconds each of STAGES took; a stage that was not reached is not there."""
+    """A scene, and the seconds each of STAGES took; a stage that was not reached is not there.
+
+    unlikely: relations that geometry holds for FALSE without being sure, for inquire(). asked: what came of the
+    relations that the model was asked about; None = it was not asked.
+    """
 
     scene: Scene
     timings: Mapping[str, float]
+    unlikely: Sequence[Relation] = ()
+    asked: Counts | None = None
 
 
 def start(
@@ -87,8 +97,7 @@ def start(
         placement = grounding.place(frame.width, frame.height, model.limited(settings.max_pixels).pixels)
         future = backend.submit(_request(frame, placement, model, settings, on_text))
     except (ValueError, BackendError) as error:
-        future = Future()
-        future.set_exception(RequestFailed(str(error)))
+        future = asking.failed(error)
     return Pending(frame, settings, model, placement, future, started, time.perf_counter())
 
 
@@ -99,23 +108,11 @@ def finish(pending: Pending) -> Result:
     not to its end, is PARSE_FAILED or TRUNCATED. Never raises for what the engine or the model did.
     """
     timings = {"place": pending.placed - pending.started}
-    wait([pending.future], pending.patience())
-    if not pending.future.done():
-        pending.future.cancel()
-        return _failed(
-            pending,
-            timings,
-            f"no answer within {pending.settings.timeout:g} s, so the request was given up; raise timeout, or ask for "
-            "less: max_pixels, max_tokens, a smaller model",
-        )
+    remedy = "raise timeout, or ask for less: max_pixels, max_tokens, a smaller model"
     try:
-        reply = pending.future.result()
-    except CancelledError:
-        return _failed(pending, timings, "the request was cancelled")
+        reply = asking.reply_of(pending.future, pending.placed, pending.settings.timeout, remedy)
     except BackendError as error:
-        return _failed(pending, timings, str(error))
-    except Exception as error:  # an engine's bug is a failure of the engine, not of its caller
-        return _failed(pending, timings, f"{type(error).__name__}: {error}")
+        return _result(pending, timings, Status.BACKEND_FAILED, str(error))
     assert pending.placement is not None  # or there would be no reply
     timings |= {"queue": reply.queue_seconds, "inference": reply.inference_seconds}
     frame, settings, clock = pending.frame, pending.settings, time.perf_counter()
@@ -129,8 +126,40 @@ def finish(pending: Pending) -> Result:
     )
     lap(timings, "parse", clock)
     objects, cover = objects_of(answer.detections, frame, settings, timings)
-    found, evaluated = relations_of(objects, cover, frame, settings, timings)
-    return _result(pending, timings, answer.status, answer.message, objects, found, evaluated)
+    doubtful = 1.0 - fusion.SURE if settings.ask_relations else inf
+    found, evaluated = relations_of(objects, cover, frame, settings, timings, doubtful)
+    message = "; ".join(filter(None, (answer.message, inquiry.refusal(pending.model, settings))))
+    result = _result(pending, timings, answer.status, message, objects, found, evaluated)
+    return replace(result, unlikely=tuple(one for one in found if one.truth is Truth.FALSE))
+
+
+def inquire(pending: Pending, result: Result, backend: Backend) -> Inquiry | None:
+    """Ask what geometry leaves open in the scene of finish(); None where there is nothing to ask, or none to ask it."""
+    if pending.placement is None:
+        return None
+    return inquiry.begin(
+        pending.frame,
+        pending.placement,
+        result.scene,
+        result.unlikely,
+        backend,
+        pending.model,
+        pending.settings,
+    )
+
+
+def conclude(pending: Pending, result: Result, asked: Inquiry | None) -> Result:
+    """Wait for the second answer, at most settings.timeout, and join it with the scene; without one it stays.
+
+    A second answer that could not be had or read is a note in status_message; the status stays.
+    """
+    if asked is None:
+        return result
+    scene, counts = inquiry.end(asked)
+    timings = dict(result.timings)
+    lap(timings, "inquiry", asked.placed)
+    lap(timings, "total", pending.started)
+    return Result(replace(scene, total_seconds=timings["total"]), timings, asked=counts)
 
 
 def partial(pending: Pending, text: str) -> Scene:
@@ -151,11 +180,15 @@ def perceive(
 ) -> list[Result]:
     """The scenes of these frames, in their order; the engine works on as many at once as it can."""
     pending = [start(frame, backend, model, settings) for frame in frames]
+    inquiries: list[Inquiry | None] = []
     try:
-        return [finish(one) for one in pending]
+        results = [finish(one) for one in pending]
+        for one, result in zip(pending, results, strict=True):
+            inquiries.append(inquire(one, result, backend))
+        return [conclude(*each) for each in zip(pending, results, inquiries, strict=True)]
     except BaseException:  # Ctrl-C: do not leave the engine working for nobody
-        for one in pending:
-            one.future.cancel()
+        for future in [each.future for each in (*pending, *inquiries) if each is not None]:
+            future.cancel()
         raise
 
 
@@ -181,23 +214,9 @@ def _request(
     settings: PerceptionSettings,
     on_text: Callable[[str], None] | None = None,
 ) -> Request:
-    sampling = model.grounding
-    return Request(
-        images=(placement.apply(frame.image),),
-        text=grounding.prompt(settings.queries),
-        text_first=model.text_first,
-        max_tokens=settings.max_tokens or sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        presence_penalty=sampling.presence_penalty,
-        schema=grounding.schema(settings.queries, settings.max_objects) if settings.constrained else None,
-        on_text=on_text,
-    )
-
-
-def _failed(pending: Pending, timings: dict[str, float], reason: str) -> Result:
-    return _result(pending, timings, Status.BACKEND_FAILED, reason)
+    schema = grounding.schema(settings.queries, settings.max_objects)
+    image = placement.apply(frame.image)
+    return asking.request([image], grounding.prompt(settings.queries), schema, model, settings, on_text)
 
 
 def _result(
@@ -219,7 +238,7 @@ def _result(
         height=frame.height,
         reference_frame=geometry.view_of(frame).frame_id,
         objects=tuple(objects),
-        relations=tuple(found),
+        relations=tuple(one for one in found if one.truth is not Truth.FALSE),
         evaluated_predicates=tuple(evaluated),
         status=status,
         status_message=message,

@@ -31,7 +31,7 @@ PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touchi
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
 SYMMETRIC = ("near", "touching")
 
-_TRUTHS = np.array([Truth.UNKNOWN, Truth.TRUE], dtype=object)
+_TRUTHS = np.array([Truth.FALSE, Truth.TRUE, Truth.UNKNOWN], dtype=object)
 _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
@@ -88,6 +88,7 @@ def find(
     *,
     image_frame: str = "",
     cover: Cover | None = None,
+    doubtful: float = np.inf,
 ) -> tuple[list[Relation], list[str]]:
     """Every relation that is TRUE or UNKNOWN, and the predicates that were evaluated.
 
@@ -96,6 +97,7 @@ def find(
         view: how the reference frame is looked at (`geometry.view_of`).
         image_frame: frame_id of relations judged from boxes alone (the optical frame).
         cover: from occlusion; without it `occludes` is judged from boxes alone.
+        doubtful: FALSE ones are stated too where they hold with at least this probability, but for clear.
     """
     limits = thresholds or Thresholds()
     count = len(objects)
@@ -114,7 +116,7 @@ def find(
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
         judged[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
-        found += _stated(objects, predicate, one, use, view.frame_id, image_frame)
+        found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
     clear = _clear(judged["on"], metric)
     found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
     return found, list(PREDICATES)
@@ -254,7 +256,7 @@ def _merge(use: Flags, solid: _Judged, flat: _Judged, pick: Flags) -> _Judged:
     return _Judged(
         np.where(use, solid.holds, flat.holds) & pick,
         np.where(use, solid.unknown, flat.unknown) & pick,
-        np.where(use, solid.confidence, flat.confidence),
+        np.where(use, solid.confidence, flat.confidence) * pick,
         np.where(use, solid.value, flat.value),
     )
 
@@ -266,15 +268,17 @@ def _stated(
     metric: Flags,
     frame: str,
     image_frame: str,
+    doubtful: float = np.inf,
 ) -> list[Relation]:
-    first, second = np.nonzero(judged.holds | judged.unknown)
+    first, second = np.nonzero(judged.holds | judged.unknown | (judged.confidence >= doubtful))
     ids = np.array([o.id for o in objects], dtype=object)
-    holds, solid = judged.holds[first, second], metric[first, second]
+    truth = np.where(judged.unknown, Truth.UNKNOWN, judged.holds.astype(np.intp))[first, second]
+    solid = metric[first, second]
     columns = (
         ids[first],
         np.full(len(first), predicate, dtype=object),
         ids[second],
-        _TRUTHS[holds.astype(np.intp)],
+        _TRUTHS[truth],
         judged.confidence[first, second],
         judged.value[first, second],
         _SOURCES[solid.astype(np.intp)],

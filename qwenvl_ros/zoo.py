@@ -15,7 +15,7 @@ from pathlib import Path
 
 from qwenvl_ros.grounding import PixelRules
 from qwenvl_ros.settings import SettingError, setting
-from qwenvl_ros.zoo_table import PRECISIONS, VARIANTS, Entry, Sampling, Table, ZooError, read
+from qwenvl_ros.zoo_table import PRECISIONS, UNMEASURED, VARIANTS, Entry, Sampling, Table, ZooError, read
 
 __all__ = [
     "PRECISIONS",
@@ -50,7 +50,8 @@ class Model:
 
     name: as published in Scene.model. checkpoint: hub id or path of a folder. memory_gb: to load it and answer one
     image; NaN when not known. calibration: (score, share of such answers that were right) knots, see
-    grounding.calibrate; () leaves scores as they are.
+    grounding.calibrate; () leaves scores as they are. relation_reliability: share of yes-or-no questions about
+    relations that it answers rightly, 0.5 (a coin) .. 1, see fusion.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Model:
     grounding: Sampling
     question: Sampling
     calibration: tuple[tuple[float, float], ...] = ()
+    relation_reliability: float = UNMEASURED
 
     def limited(self, max_pixels: int) -> Model:
         """This model with at most max_pixels for an image; 0 changes nothing.
@@ -204,6 +206,7 @@ def _model(
         text_first=entry is not None and entry.text_first,
         grounding=presets.grounding,
         question=presets.question,
+        relation_reliability=entry.relation_reliability if entry else UNMEASURED,
     )
 
 

@@ -13,6 +13,8 @@ from qwenvl_ros.settings import setting, validate
 
 VARIANTS = ("instruct", "thinking")
 PRECISIONS = ("bf16", "fp8")
+# relation_reliability of a checkpoint of which nothing is known: a small one's.
+UNMEASURED = 0.62
 
 
 class ZooError(ValueError):
@@ -54,6 +56,7 @@ class Entry:
     calibration: tuple[
         tuple[float, float], ...
     ] = ()  # (score, share that was right), see evaluate --calibration
+    relation_reliability: float = UNMEASURED
 
     def published(self) -> list[tuple[str, str]]:
         """(variant, precision) of each checkpoint there is."""
@@ -118,6 +121,8 @@ def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
     knots = entry.calibration
     if list(knots) != sorted(knots) or not all(0 <= value <= 1 for knot in knots for value in knot):
         raise ValueError(f"{name}: calibration must be [score, share] pairs within 0..1, by ascending score")
+    if not 0.5 <= entry.relation_reliability < 1:
+        raise ValueError(f"{name}: relation_reliability must be from 0.5, a coin, to below 1")
     if not all(value > 0 for value in entry.memory_gb.values()):
         raise ValueError(f"{name}: memory_gb must be positive")
     return entry

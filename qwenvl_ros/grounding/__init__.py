@@ -5,8 +5,10 @@ from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
 from qwenvl_ros.grounding.queries import asked, match, prompt
 from qwenvl_ros.grounding.schema import schema
+from qwenvl_ros.grounding.statements import PHRASES
 
 __all__ = [
+    "PHRASES",
     "Grounding",
     "Knots",
     "PixelRules",

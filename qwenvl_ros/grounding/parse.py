@@ -69,7 +69,7 @@ def parse(
     of its boxes are on the grid and which in pixels cannot be told, so none is believed. Else OK.
     """
     tally = Tally()
-    start, end = _after_thinking(text)
+    start, end = after_thinking(text)
     reading = scan(text, start, end)
     answers = [answer for group in reading.groups for answer in answers_in(group, tally)]
     if any(
@@ -96,7 +96,7 @@ def parse(
     return Grounding((), Status.PARSE_FAILED, _message(notes or ["no box in the answer"], text))
 
 
-def _after_thinking(text: str) -> tuple[int, int]:
+def after_thinking(text: str) -> tuple[int, int]:
     """Where the answer stands: after the last </think> (the chat template may open it), before an unclosed one."""
     closing = text.rfind("</think>")
     start = 0 if closing < 0 else closing + len("</think>")

@@ -40,10 +40,15 @@ def prompt(queries: Sequence[str]) -> str:
 
 def asked(queries: Sequence[str]) -> list[str]:
     """The queries as the prompt words them, each once and none empty."""
-    cleaned = [plain(query.translate(_UNSAFE)).strip("' ") for query in queries]
+    cleaned = [quotable(query) for query in queries]
     if len(cleaned) > 1:
         cleaned = [plain(query.replace(",", " ")) for query in cleaned]
     return list(dict.fromkeys(query for query in cleaned if query))
+
+
+def quotable(text: str) -> str:
+    """One line of text that can stand in a prompt: without what steers a chat or ends a quotation."""
+    return plain(text.translate(_UNSAFE)).strip("' ")
 
 
 def plain(text: str) -> str:

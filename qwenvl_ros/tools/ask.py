@@ -4,6 +4,7 @@ examples:
   qwenvl ask photo.jpg --find "red cube, mug"
   qwenvl ask photos/ more.png --find "the mug without a handle" --out found/
   qwenvl ask photos/ --json > scenes.jsonl
+  qwenvl ask table.jpg --model 8b --find "mug, bowl" --ask-relations
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "constrained",
         "timeout",
         "min_score",
+        "ask_relations",
+        "max_asked",
     )
 
 

@@ -17,8 +17,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"types", "settings"},
     {"geometry"},
-    {"grounding", "relations", "occlusion", "tracking", "backends", "scheduling", "zoo"},
+    {"grounding", "relations", "occlusion", "tracking", "fusion", "backends", "scheduling", "zoo"},
     {"perception"},
+    {"asking", "inquiry"},
     {"pipeline"},
     {"evaluation", "selftest", "benchmark"},
     {"ros", "tools"},

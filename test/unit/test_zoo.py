@@ -155,6 +155,8 @@ def test_a_folder_with_an_odd_processor_is_taken_for_a_real_model(tmp_path, dama
         ("text_first: true", "calibration: [[0.5, 0.2], [0.1, 0.9]]", "tiny: calibration must be"),
         ("text_first: true", "calibration: [[0.5, 1.2]]", "tiny: calibration must be"),
         ("text_first: true", "calibration: [0.5]", "tiny: "),
+        ("reliability: 0.5 #", "reliability: 0.4 #", "tiny: relation_reliability must be"),
+        ("reliability: 0.5 #", "reliability: 1.0 #", "tiny: relation_reliability must be"),
         ("^sampling:", "samplings:", "samplings"),
         ("^models:", "models: [", "while parsing"),
     ],
@@ -210,3 +212,11 @@ def test_the_memory_table_names_every_model():
     lines = zoo.memory_table().splitlines()
     assert [line.split()[0] for line in lines] == ["model", *zoo.names()]
     assert lines[3].split() == ["4b", "11", "GB", "7", "GB"]
+
+
+def test_no_models_word_about_relations_counts_for_more_than_two_thirds():
+    """Even the largest answers a third of such questions wrongly."""
+    for name in zoo.names():
+        assert 0.5 <= zoo.resolve(name).relation_reliability <= 0.667
+    assert zoo.resolve("tiny").relation_reliability == 0.5
+    assert 0.5 < zoo.resolve("me/my-own-model").relation_reliability < 0.667
