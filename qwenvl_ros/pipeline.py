@@ -44,6 +44,7 @@ __all__ = [
 STAGES = ("place", "queue", "inference", "parse", "lift", "occlusion", "relations", "inquiry", "total")
 
 _WARM_UP_SIZE = (640, 480)
+_WARM_UP_PATIENCE = 10.0  # times settings.timeout: an engine may compile its kernels for the first request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,13 +198,15 @@ def warm_up(backend: Backend, model: Model, settings: PerceptionSettings) -> flo
 
     Raises:
         SettingError: the model cannot take settings.max_pixels.
-        BackendError: the engine failed.
+        BackendError: the engine failed, or took ten times settings.timeout.
     """
     width, height = _WARM_UP_SIZE
     frame = Frame("warm-up", np.full((height, width, 3), 128, dtype=np.uint8), 0)
     placement = grounding.place(width, height, model.limited(settings.max_pixels).pixels)
     started = time.perf_counter()
-    backend.submit(_request(frame, placement, model, settings)).result()
+    future = backend.submit(_request(frame, placement, model, settings))
+    remedy = "look at the engine's log, or raise timeout, of which this is ten times"
+    asking.reply_of(future, started, _WARM_UP_PATIENCE * settings.timeout, remedy)
     return time.perf_counter() - started
 
 

@@ -278,6 +278,16 @@ def test_warming_up_asks_once_and_tells_a_failure():
     assert len(engine.requests) == 2
 
 
+def test_an_engine_that_hangs_from_its_first_request_does_not_hang_whoever_starts_it():
+    engine = ScriptedBackend([HANG, "[]"])
+    with pytest.raises(BackendError, match=r"no answer within 0.2 s.*raise timeout"):
+        pipeline.warm_up(engine, MODEL, dataclasses.replace(TWO_CUBES, timeout=0.02))
+    assert pipeline.warm_up(engine, MODEL, dataclasses.replace(TWO_CUBES, timeout=0.0)) >= 0, (
+        "its place is free"
+    )
+    engine.close()
+
+
 def test_answers_are_held_to_what_was_asked_unless_told_otherwise():
     engine = ScriptedBackend(["[]", "[]"])
     pipeline.perceive([frame()], engine, MODEL, dataclasses.replace(TWO_CUBES, max_objects=7))
