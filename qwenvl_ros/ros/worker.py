@@ -1,10 +1,12 @@
 """The thread between the slots and the publisher: frames to the engine, scenes back, nobody else waits.
 
     callback: offer(frame)         worker: slots.take -> pipeline.start ... pipeline.finish -> deliver
+    callback: run(errand)          worker: errand.start ... errand.finish -> its outcome
 
 What waits goes to the engine the moment there is room, from whatever thread makes it, so that the engine neither idles
-while a scene is made of its answer nor begins a batch without the camera that it answered last. A request that takes
-longer than its time-out is given up; it holds up no other.
+while a scene is made of its answer nor begins a batch without the camera that it answered last. Errands, questions that
+somebody waits for, go before the frames and together, so that they share a batch. A request that takes longer than its
+time-out is given up; it holds up no other.
 """
 
 from __future__ import annotations
@@ -17,13 +19,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend, Reply
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
+from qwenvl_ros.ros.errand import Errand, Refused
 from qwenvl_ros.scheduling import Put, Slots
 from qwenvl_ros.types import Frame, Scene
 from qwenvl_ros.zoo import Model
+
+MOST_ERRANDS = 64  # that wait at once; they hold images
+
+_LESS = "ask less at once, or raise timeout or capacity"
+_TOO_MANY = f"{MOST_ERRANDS} questions wait for the engine already; {_LESS}"
+_STOPPED = "the node was deactivated before the answer came; activate it and ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +56,16 @@ class Delivery:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A frame in the engine. said: its answer so far; told: how much of that was delivered."""
+    """A question in the engine: about the frame of a camera, or an errand.
 
-    frame: Arrived
-    taken: float
+    finish, tell: what becomes of the answer, and of what is there of it so far. said: the answer so far; told: how
+    much of that was told.
+    """
+
+    finish: Callable[[Pending], None]
+    tell: Callable[[Pending, str], None]
+    camera: str | None = None
+    errand: Errand[Any] | None = None
     said: str = ""
     told: str = ""
 
@@ -82,9 +98,10 @@ class Worker:
         self._fail = fail
         self._deliver_partial = deliver_partial
         self._wants_partial = wants_partial
+        self._errands: deque[Errand[Any]] = deque()
         self._flights: dict[Pending, _Flight] = {}
         self._ended: deque[tuple[Pending, _Flight]] = deque()
-        self._lock = threading.RLock()  # of the two above and of handing over
+        self._lock = threading.RLock()  # of the three above and of handing over
         self._something = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="perception")
@@ -92,7 +109,7 @@ class Worker:
 
     @property
     def in_flight(self) -> int:
-        """Frames whose answer is being made."""
+        """Questions whose answer is being made."""
         return len(self._flights)
 
     def offer(self, frame: Arrived) -> Put:
@@ -101,10 +118,23 @@ class Worker:
         self._something.set()
         return put
 
+    def run(self, errand: Errand[Any]) -> None:
+        """Put a question before the frames; never waits for the model."""
+        with self._lock:
+            if self._stopping or len(self._errands) >= MOST_ERRANDS:
+                errand.fail(Refused(_STOPPED if self._stopping else _TOO_MANY))
+                return
+            self._errands.append(errand)
+        errand.outcome.add_done_callback(lambda _: self._something.set())  # it may have been cancelled
+        self._something.set()
+
     def stop(self) -> None:
         """Give up what is in the engine, and return when the thread has ended; no scene comes after."""
         with self._lock:
             self._stopping = True
+            for errand in self._errands:
+                errand.fail(Refused(_STOPPED))
+            self._errands.clear()
         self._something.set()
         self._thread.join()
 
@@ -115,14 +145,21 @@ class Worker:
             with self._lock:
                 for pending in [each for each in self._flights if each.patience() == 0.0]:
                     self._ended.append((pending, self._flights.pop(pending)))
+                self._refuse_overdue()
                 self._hand_over()
+            for pending, flight in self._in_engine():
+                if flight.errand is not None and flight.errand.outcome.cancelled():
+                    pending.future.cancel()
             while self._ended and not self._stopping:
-                self._finish(*self._ended.popleft())
+                pending, flight = self._ended.popleft()
+                flight.finish(pending)
             for pending, flight in self._in_engine():
                 if flight.said != flight.told and not self._stopping:
                     self._tell(pending, flight)
-        for pending, _ in self._in_engine():
+        for pending, flight in [*self._ended, *self._in_engine()]:
             pending.future.cancel()
+            if flight.errand is not None:
+                flight.errand.fail(Refused(_STOPPED))
         with self._lock:
             self._flights.clear()
 
@@ -131,24 +168,50 @@ class Worker:
             return list(self._flights.items())
 
     def _patience(self) -> float | None:
-        """Seconds until the first of the requests in the engine has to be given up; None = never."""
-        left = [seconds for each, _ in self._in_engine() if (seconds := each.patience()) is not None]
-        return min(left, default=None)
+        """Seconds until the first of the questions has to be given up; None = never."""
+        left = [each.patience() for each, _ in self._in_engine()]
+        with self._lock:
+            left += [each.patience(self._settings().timeout) for each in list(self._errands)[:1]]
+        return min((seconds for seconds in left if seconds is not None), default=None)
+
+    def _refuse_overdue(self) -> None:
+        """Errands that waited here, oldest first, for as long as an answer may take; the lock is held."""
+        timeout = self._settings().timeout
+        while self._errands and self._errands[0].patience(timeout) == 0.0:
+            self._errands.popleft().fail(
+                Refused(f"the engine had no time for it within {timeout:g} s; {_LESS}")
+            )
 
     def _hand_over(self) -> None:
-        """Give the engine what waits and it has room for; the lock is held."""
+        """Give the engine what waits and it has room for; the lock is held.
+
+        Errands may fill it twice, so that they wait in the engine and are in its next batch, before any frame.
+        """
+        while self._errands and len(self._flights) < 2 * self._backend.capacity:
+            self._begin(self._errands.popleft())
         while not self._stopping and len(self._flights) < self._backend.capacity:
             # One of each camera, so that none waits in the engine and grows old there.
-            taken = self._slots.take(1, {flight.frame.camera for flight in self._flights.values()})
+            taken = self._slots.take(1, {flight.camera for flight in self._flights.values() if flight.camera})
             if not taken:
                 return
             frame = taken[0]
             assert isinstance(frame, Arrived)
-            flight = _Flight(frame, time.monotonic())
-            hear = self._hearer(flight) if self._wants_partial() else None
-            pending = pipeline.start(frame, self._backend, self._model, self._settings(), hear)
-            self._flights[pending] = flight
-            pending.future.add_done_callback(partial(self._on_answer, pending))
+            finish = partial(self._finish, frame, time.monotonic())
+            flight = _Flight(finish, partial(self._tell_scene, frame), frame.camera)
+            hear = self._hearer(flight, _objects_closed) if self._wants_partial() else None
+            self._take_off(flight, pipeline.start(frame, self._backend, self._model, self._settings(), hear))
+
+    def _begin(self, errand: Errand[Any]) -> None:
+        if errand.outcome.done():  # cancelled
+            return
+        hear = errand.hear or (lambda text: None)
+        flight = _Flight(errand.finish, lambda _, text: hear(text), errand=errand)
+        told = self._hearer(flight, len) if errand.hear else None
+        self._take_off(flight, errand.start(self._backend, self._model, self._settings(), told))
+
+    def _take_off(self, flight: _Flight, pending: Pending) -> None:
+        self._flights[pending] = flight
+        pending.future.add_done_callback(partial(self._on_answer, pending))
 
     def _on_answer(self, pending: Pending, future: Future[Reply]) -> None:
         """From the engine's thread, or from that of who cancelled."""
@@ -158,37 +221,47 @@ class Worker:
             self._hand_over()
         self._something.set()
 
-    def _hearer(self, flight: _Flight) -> Callable[[str], None]:
-        """Notes the answer so far, from the engine's thread, whenever another bracket of an object closes."""
-        closed = 0
+    def _hearer(self, flight: _Flight, progress: Callable[[str], int]) -> Callable[[str], None]:
+        """Notes the answer so far, from the engine's thread, whenever there is progress."""
+        reached = 0
 
         def hear(text: str) -> None:
-            nonlocal closed
-            if (count := text.count("}")) > closed:
-                closed, flight.said = count, text
+            nonlocal reached
+            if (now := progress(text)) > reached:
+                reached, flight.said = now, text
                 self._something.set()
 
         return hear
 
-    def _finish(self, pending: Pending, flight: _Flight) -> None:
+    def _finish(self, frame: Arrived, taken: float, pending: Pending) -> None:
         try:
             result = pipeline.finish(pending)
-            notes = [text for text in (result.scene.status_message, flight.frame.note) if text]
-            scene = dataclasses.replace(
-                result.scene,
-                status_message="; ".join(notes),
-                total_seconds=time.monotonic() - flight.frame.arrived,
-            )
-            waited = flight.taken - flight.frame.arrived
-            self._deliver(Delivery(flight.frame, scene, result, waited))
+            self._deliver(Delivery(frame, scene_of(result, frame), result, taken - frame.arrived))
         except Exception as error:  # one frame's failure must not end the thread
             self._fail(error)
 
     def _tell(self, pending: Pending, flight: _Flight) -> None:
         flight.told = flight.said
         try:
-            scene = pipeline.partial(pending, flight.told)
-            total = time.monotonic() - flight.frame.arrived
-            self._deliver_partial(dataclasses.replace(scene, total_seconds=total))
+            flight.tell(pending, flight.told)
         except Exception as error:
             self._fail(error)
+
+    def _tell_scene(self, frame: Arrived, pending: Pending, text: str) -> None:
+        scene = pipeline.partial(pending, text)
+        self._deliver_partial(dataclasses.replace(scene, total_seconds=time.monotonic() - frame.arrived))
+
+
+def scene_of(result: Result, frame: Arrived) -> Scene:
+    """The scene of a frame, with the time since the frame came and what was missing of it."""
+    notes = [text for text in (result.scene.status_message, frame.note) if text]
+    return dataclasses.replace(
+        result.scene,
+        status_message="; ".join(notes),
+        total_seconds=time.monotonic() - frame.arrived,
+    )
+
+
+def _objects_closed(text: str) -> int:
+    """Brackets of objects that are closed in an answer so far."""
+    return text.count("}")

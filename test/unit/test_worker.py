@@ -6,51 +6,14 @@ import queue
 import threading
 import time
 
-import numpy as np
 import pytest
+from running_worker import PATIENCE, Dictated, Running, frame
 
-from qwenvl_ros import zoo
 from qwenvl_ros.backends import Reply, RequestFailed
 from qwenvl_ros.backends.replies import PendingReply
-from qwenvl_ros.backends.scripted import HANG, ScriptedBackend
+from qwenvl_ros.backends.scripted import HANG
 from qwenvl_ros.pipeline import PerceptionSettings
-from qwenvl_ros.ros.worker import Arrived, Worker
-from qwenvl_ros.scheduling import Limits, Slots
 from qwenvl_ros.types import Status
-
-PATIENCE = 60.0
-MODEL = zoo.resolve("Qwen/Qwen3-VL-2B-Instruct")
-
-
-def frame(camera="front", stamp=1, note=""):
-    image = np.zeros((48, 64, 3), np.uint8)
-    return Arrived(camera, image, stamp, "optical", arrived=time.monotonic(), note=note)
-
-
-class Running:
-    """A worker and what it delivered."""
-
-    def __init__(self, script, capacity=8, deliver=None, wants_partial=False, backend=None):
-        self.delivered = queue.Queue()
-        self.partial = queue.Queue()
-        self.failures = queue.Queue()
-        self.settings = PerceptionSettings()
-        self.slots = Slots(Limits(max_age=0.0))
-        self.backend = backend or ScriptedBackend(script, capacity=capacity)
-        self.worker = Worker(
-            self.slots,
-            self.backend,
-            MODEL,
-            lambda: self.settings,
-            deliver or self.delivered.put,
-            self.failures.put,
-            self.partial.put,
-            lambda: wants_partial,
-        )
-
-    def close(self):
-        self.worker.stop()
-        self.backend.close()
 
 
 @pytest.fixture
@@ -226,23 +189,6 @@ def test_a_hung_request_ends_at_its_timeout_and_holds_up_no_other_camera(run):
         scene = each.delivered.get(timeout=PATIENCE).scene
         seen.append((scene.stamp, scene.status))
     assert seen == [(1, Status.BACKEND_FAILED), (2, Status.OK)]
-
-
-class Dictated:
-    """An engine whose answers are said word by word from the test."""
-
-    model, device, capacity = "dictated", "test", 4
-
-    def __init__(self):
-        self.asked = queue.Queue()
-
-    def submit(self, request):
-        future = PendingReply()
-        self.asked.put((request, future))
-        return future
-
-    def close(self):
-        pass
 
 
 ONE = '[{"bbox_2d": [0, 0, 500, 500], "label": "mug"}'
