@@ -43,7 +43,10 @@ class Node:
         for parameter in ("model:=Qwen/Qwen3-VL-4B-Instruct", *parameters):
             command += ["-p", parameter]
         with log.open("w") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+            environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+            )
         # From the start, so that they are known when they are needed.
         self._clients = {
             service: near.node.create_client(kind, f"/qwenvl/{service}")
@@ -133,7 +136,12 @@ class Node:
         """As Ctrl-C does; it must end cleanly."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(PATIENCE)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGABRT)  # faulthandler tells where each thread stands
+                self.process.wait(PATIENCE)
+                raise AssertionError(f"it does not end:\n{self.log()}") from None
         for client in self._clients.values():
             self.near.node.destroy_client(client)
         log = self.log()

@@ -1,0 +1,127 @@
+"""What exists while the node is active: the cameras, the worker between them and the engine, what becomes of scenes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from qwenvl_ros.ros import transport
+from qwenvl_ros.ros.cameras import Camera
+from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, Report, Seen, camera_report, seen
+from qwenvl_ros.ros.node_settings import Settings
+from qwenvl_ros.ros.outputs import Outputs
+from qwenvl_ros.ros.readiness import Ready
+from qwenvl_ros.ros.transforms import Transforms
+from qwenvl_ros.ros.worker import Arrived, Delivery, Worker
+from qwenvl_ros.scheduling import Slots
+
+TICK_S = 0.02
+
+
+class Active:
+    """Subscribes on construction; after close() nothing is published.
+
+    settings: asked for each message and each frame. transforms: None without tf. health, latencies: filled here.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        ready: Ready,
+        slots: Slots,
+        settings: Callable[[], Settings],
+        transforms: Transforms | None,
+        outputs: Outputs,
+        health: ModelHealth,
+        latencies: Latencies,
+    ) -> None:
+        self._node = node
+        self._slots = slots
+        self._outputs = outputs
+        self._health = health
+        self._latencies = latencies
+        self._cameras: dict[str, Camera] = {}
+        self._worker = Worker(
+            slots,
+            ready.backend,
+            ready.model,
+            lambda: settings().perception,
+            self._deliver,
+            self._failed,
+            outputs.publish_partial,
+            outputs.wants_partial,
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._tick_timer = node.create_timer(TICK_S, self._tick, clock=steady)
+        try:
+            for name in settings().cameras:
+                self._cameras[name] = Camera(node, name, settings, transforms, self._offer, latencies)
+        except BaseException:
+            self.close()
+            raise
+        if not any(each.may_wait for each in self._cameras.values()):
+            self._tick_timer.cancel()
+        now, counts = time.monotonic(), slots.counts()
+        self._before: dict[str, Seen] = {
+            name: seen(camera.health, counts.get(name), now) for name, camera in self._cameras.items()
+        }
+        health.state = "active"
+
+    @property
+    def topics(self) -> list[str]:
+        """The image topics."""
+        return [camera.health.topic for camera in self._cameras.values()]
+
+    def reports(self) -> list[Report]:
+        """Each camera since the last call; notes in the model's health what is in flight."""
+        now, counts = time.monotonic(), self._slots.counts()
+        self._health.in_flight = self._worker.in_flight
+        found = []
+        for name, camera in self._cameras.items():
+            after = seen(camera.health, counts.get(name), now)
+            publishers, hints = transport.look(self._node, name, camera)
+            found.append(
+                camera_report(name, camera.health, self._before[name], after, camera.since, publishers, hints)
+            )
+            self._before[name] = after
+        return found
+
+    def close(self) -> None:
+        """Unsubscribe, give up what is in flight, join."""
+        self._node.destroy_timer(self._tick_timer)
+        for camera in self._cameras.values():
+            camera.close()
+        self._worker.stop()
+        self._slots.clear()
+        self._health.in_flight = 0
+        if self._node.context.ok():
+            self._outputs.clear()
+
+    def _tick(self) -> None:
+        for camera in self._cameras.values():
+            camera.tick()
+
+    def _offer(self, frame: Arrived) -> None:
+        if self._worker.offer(frame).time_jumped_back:
+            self._node.get_logger().info(f"time went back on {frame.camera}: starting afresh")
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """From the worker's thread."""
+        scene = delivery.scene
+        self._outputs.publish(delivery.frame.image, scene)
+        self._health.answered(scene.status, scene.status_message)
+        camera = self._cameras.get(scene.camera)
+        if camera is not None:
+            camera.health.published += 1
+        self._latencies.add("wait in slot", delivery.waited)
+        for stage, seconds in delivery.result.timings.items():
+            self._latencies.add("perception" if stage == "total" else stage, seconds)
+        self._latencies.add("total", scene.total_seconds)
+
+    def _failed(self, error: Exception) -> None:
+        """From the worker's thread: a scene could not be delivered."""
+        if self._node.context.ok():
+            self._node.get_logger().error(f"a scene was lost: {type(error).__name__}: {error}")

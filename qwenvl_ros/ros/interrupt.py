@@ -1,0 +1,67 @@
+"""SIGINT and SIGTERM end the main thread with one KeyboardInterrupt, wherever it is.
+
+A signal is easily lost in a program with threads of C++: CPython tells the main thread of it only if that thread was
+the one to receive it or runs Python again, so a main thread that begins to wait in that moment sleeps on; and what a
+handler raises inside a destructor is swallowed. So a thread that hears of each signal by the wake-up descriptor nudges
+the main thread until it has heard.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+AGAIN_S = 0.5
+
+
+class Interrupt:
+    """A context of the main thread: within it either signal raises KeyboardInterrupt, afterwards neither does anything.
+
+    A terminal and `ros2 launch` both send the signal: more of them do not interrupt the end.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._over = threading.Event()
+        self._main = threading.get_ident()
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._mouth, False)
+        self._thread = threading.Thread(target=self._nudge, name="interrupt", daemon=True)
+
+    def __enter__(self) -> Interrupt:
+        signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, self._interrupt)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        signal.set_wakeup_fd(-1)
+        os.write(self._mouth, b"\0")
+        self._thread.join()
+        os.close(self._ear)
+        os.close(self._mouth)
+
+    def caught(self) -> None:
+        """To be called where the interrupt has arrived: what follows is not interrupted."""
+        self._over.set()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        if not self._over.is_set() and not _in_destructor(frame):
+            raise KeyboardInterrupt
+
+    def _nudge(self) -> None:
+        os.read(self._ear, 1)
+        while not self._over.wait(AGAIN_S):
+            signal.pthread_kill(self._main, signal.SIGALRM)
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    """Whether an exception would be swallowed, with a traceback on the terminal."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None

@@ -1,0 +1,86 @@
+"""Ctrl-C ends a program whose main thread does not hear of it, as threads of C++ make happen."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(body):
+    program = """
+    import gc, os, signal, threading, time
+    from qwenvl_ros.ros.interrupt import Interrupt
+
+    def strike():
+        "Another thread receives the signal, so that the main thread's wait is not disturbed."
+        time.sleep(0.5)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    class Swallowing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+    """
+    text = textwrap.dedent(program) + textwrap.dedent(body)
+    return subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_signal_that_another_thread_received_ends_a_sleep():
+    done = run("""
+    threading.Thread(target=strike).start()
+    with Interrupt() as interrupt:
+        try:
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            interrupt.caught()
+            print("ended")
+    """)
+    assert done.returncode == 0 and done.stdout == "ended\n", done.stderr
+
+
+def test_an_interrupt_inside_a_destructor_comes_later_and_without_noise():
+    done = run("""
+    with Interrupt() as interrupt:
+        try:
+            Swallowing()
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            interrupt.caught()
+            print("ended")
+    """)
+    assert done.returncode == 0 and done.stdout == "ended\n" and not done.stderr, done.stderr
+
+
+def test_what_follows_the_interrupt_is_not_interrupted():
+    done = run("""
+    with Interrupt() as interrupt:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            interrupt.caught()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        time.sleep(1.2)
+        print("closed in order")
+    """)
+    assert done.returncode == 0 and done.stdout == "closed in order\n", done.stderr
+
+
+def test_without_a_signal_nothing_is_raised():
+    done = run("""
+    with Interrupt() as interrupt:
+        time.sleep(0.7)
+    print(interrupt.came)
+    """)
+    assert done.returncode == 0 and done.stdout == "False\n", done.stderr
