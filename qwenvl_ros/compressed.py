@@ -1,4 +1,4 @@
-"""Compressed camera images as bytes -> pictures (RGB) and depth (metres).
+"""Compressed camera images as bytes <-> pictures (RGB), and -> depth (metres).
 
 Format strings are those of image_transport_plugins: "jpeg", "rgb8; jpeg compressed bgr8",
 "16UC1; png compressed", "32FC1; compressedDepth png". JPEG and PNG only: the size they declare is read and checked
@@ -25,6 +25,8 @@ from qwenvl_ros.images import (
     to_rgb,
 )
 from qwenvl_ros.types import Depth, Image
+
+JPEG_FORMAT = "rgb8; jpeg compressed bgr8"  # what image_transport says of a JPEG of an rgb8 image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
@@ -96,6 +98,18 @@ def decode_depth(format: str, data: Bytes, *, max_pixels: int = MAX_PIXELS) -> D
         metres = np.float32(a) / (samples.astype(np.float32) - np.float32(b))
     metres[samples == 0] = np.nan
     return to_metres(metres)
+
+
+def to_jpeg(image: Image, quality: int = 90) -> bytes:
+    """A JPEG file of (H, W, 3) uint8 RGB; as a message its format is JPEG_FORMAT.
+
+    Raises:
+        ValueError: OpenCV could not encode it.
+    """
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"an image of {image.shape} could not be encoded as JPEG")
+    return bytes(data)
 
 
 def declared_size(data: Bytes) -> tuple[int, int]:

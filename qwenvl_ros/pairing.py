@@ -11,6 +11,8 @@ from qwenvl_ros.settings import setting
 ImageT = TypeVar("ImageT")
 DepthT = TypeVar("DepthT")
 
+ASPECT_TOLERANCE = 0.01
+
 
 @dataclass(frozen=True)
 class PairingSettings:
@@ -40,22 +42,36 @@ class _Waiting(Generic[ImageT]):
     image: ImageT
 
 
+def unregistered(image: tuple[int, int], depth: tuple[int, int], info: tuple[int, int]) -> str:
+    """Why a depth image, or a CameraInfo, cannot belong to an image, by their (width, height); "" = it can.
+
+    Other sizes of the same shape are the same view, scaled.
+    """
+    for what, (width, height) in (("depth", depth), ("CameraInfo", info)):
+        if abs(width * image[1] / (height * image[0]) - 1.0) > ASPECT_TOLERANCE:
+            sizes = f"{what} is {width}x{height}, the image {image[0]}x{image[1]}"
+            return f"{sizes}; use the depth that is registered to this image"
+    return ""
+
+
 class Pairing(Generic[ImageT, DepthT]):
     """Images and depth images of one camera; stamps in nanoseconds, `now` in seconds of a steady clock.
 
     Each call returns the pairs that are ready. An image goes on as soon as its depth is there; without depth when
     it has waited too long, when depth moved past it, or at once when no depth came for `SILENCE` seconds.
+
+    expected_since: when depth is known to come, as in a recording, the time from which it is waited for.
     """
 
     CAPACITY = 8
     SILENCE = 1.0
     JUMP_BACK = 500_000_000
 
-    def __init__(self, settings: PairingSettings) -> None:
+    def __init__(self, settings: PairingSettings, expected_since: float | None = None) -> None:
         self.settings = settings
         self._images: deque[_Waiting[ImageT]] = deque()
         self._depths: deque[tuple[int, DepthT]] = deque(maxlen=self.CAPACITY)
-        self._depth_seen: float | None = None
+        self._depth_seen: float | None = expected_since
 
     def add_image(self, stamp: int, image: ImageT, now: float) -> list[Pair[ImageT, DepthT]]:
         """An image arrived."""

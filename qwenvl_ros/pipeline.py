@@ -19,7 +19,7 @@ from math import inf, nan
 import numpy as np
 
 from qwenvl_ros import asking, fusion, geometry, grounding, inquiry
-from qwenvl_ros.backends import Backend, BackendError, Reply, Request
+from qwenvl_ros.backends import Backend, BackendError, Reply, Request, together
 from qwenvl_ros.fusion import Counts
 from qwenvl_ros.grounding import Placement
 from qwenvl_ros.inquiry import Inquiry
@@ -179,13 +179,19 @@ def partial(pending: Pending, text: str) -> Scene:
 def perceive(
     frames: Sequence[Frame], backend: Backend, model: Model, settings: PerceptionSettings
 ) -> list[Result]:
-    """The scenes of these frames, in their order; the engine works on as many at once as it can."""
-    pending = [start(frame, backend, model, settings) for frame in frames]
+    """The scenes of these frames, in their order; the engine works on as many at once as it can.
+
+    They are asked together (see backends.together), so that the same frames give the same scenes to the last bit
+    wherever the engine allows it.
+    """
+    with together(backend):
+        pending = [start(frame, backend, model, settings) for frame in frames]
     inquiries: list[Inquiry | None] = []
     try:
         results = [finish(one) for one in pending]
-        for one, result in zip(pending, results, strict=True):
-            inquiries.append(inquire(one, result, backend))
+        with together(backend):
+            for one, result in zip(pending, results, strict=True):
+                inquiries.append(inquire(one, result, backend))
         return [conclude(*each) for each in zip(pending, results, inquiries, strict=True)]
     except BaseException:  # Ctrl-C: do not leave the engine working for nobody
         for future in [each.future for each in (*pending, *inquiries) if each is not None]:

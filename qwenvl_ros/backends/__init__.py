@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -41,6 +42,7 @@ __all__ = [
     "Token",
     "VllmSettings",
     "create",
+    "together",
 ]
 
 _DEFAULT = EngineSettings()
@@ -177,3 +179,14 @@ def create(model: Model, settings: EngineSettings = _DEFAULT) -> Backend:
         ) from error
     backend: Backend = getattr(module, class_name)(model, settings)
     return backend
+
+
+def together(backend: Backend) -> AbstractContextManager[object]:
+    """Requests that are submitted within belong together; leave it before waiting for their replies.
+
+    What else is in a batch moves the last digits of an answer's probabilities. An engine that makes its own batches
+    has a `together` of its own, which keeps it from starting before the end, so that the same requests, at most
+    `capacity` of them, are one batch and give the same bits each time.
+    """
+    own: Callable[[], AbstractContextManager[object]] = getattr(backend, "together", nullcontext)
+    return own()

@@ -6,8 +6,9 @@ import atexit
 import gc
 import logging
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class TransformersBackend:
             eos_token_id=list(self._stop), pad_token_id=self._pad
         )
         self._waiting: list[Row] = []
+        self._gathering = 0  # callers that are within `together`
         self._wake = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="transformers", daemon=True)
@@ -94,6 +96,18 @@ class TransformersBackend:
                 self._waiting.append(row)
                 self._wake.notify()
         return row.future
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """No batch starts within, so that what is submitted here is answered in one, up to `capacity`."""
+        with self._wake:
+            self._gathering += 1
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._gathering -= 1
+                self._wake.notify()
 
     def close(self) -> None:
         """Stop after the token in hand, free the model; everything unanswered fails with BackendError."""
@@ -144,7 +158,7 @@ class TransformersBackend:
                 if self._closing.is_set():
                     return []
                 self._waiting = [row for row in self._waiting if not row.future.cancelled()]
-                if self._waiting:
+                if self._waiting and not self._gathering:
                     break
                 self._wake.wait()
             kind = _sampling(self._waiting[0].request)

@@ -12,10 +12,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from qwenvl_ros.camera_info import CameraInfoRefused
 from qwenvl_ros.images import ImageRefused
-from qwenvl_ros.pairing import Pair, Pairing
+from qwenvl_ros.pairing import Pair, Pairing, unregistered
 from qwenvl_ros.ros.conversions.camera import (
-    CameraInfoRefused,
     depth_of,
     header_of,
     image_of,
@@ -28,7 +28,6 @@ from qwenvl_ros.ros.worker import Arrived
 from qwenvl_ros.types import Intrinsics
 
 POSE_PATIENCE_S = 0.2  # poses come a little after the image
-ASPECT_TOLERANCE = 0.01
 
 Message: TypeAlias = Image | CompressedImage
 
@@ -177,10 +176,8 @@ class Camera:
         if info is None:
             return frame, f"no depth: {self._info_note}"
         height, width = depth.shape
-        for what, wide, high in (("depth", width, height), ("CameraInfo", info.width, info.height)):
-            if abs(wide * frame.height / (high * frame.width) - 1.0) > ASPECT_TOLERANCE:
-                sizes = f"{what} is {wide}x{high}, the image {frame.width}x{frame.height}"
-                return frame, f"no depth: {sizes}; use the depth that is registered to this image"
+        if fault := unregistered((frame.width, frame.height), (width, height), (info.width, info.height)):
+            return frame, f"no depth: {fault}"
         return dataclasses.replace(frame, depth=depth, intrinsics=info), ""
 
     def _place(self, frame: Arrived, deadline: float) -> None:

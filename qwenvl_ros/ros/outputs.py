@@ -8,9 +8,10 @@ from sensor_msgs.msg import CompressedImage
 from visualization_msgs.msg import MarkerArray
 
 from qwenvl_ros.drawing import annotate
+from qwenvl_ros.markers import MarkerBuilder
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros.conversions.camera import to_compressed_image
-from qwenvl_ros.ros.conversions.markers import MarkerBuilder
+from qwenvl_ros.ros.conversions.markers import to_marker_array
 from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.types import Image, Scene
 
@@ -32,7 +33,7 @@ class Outputs:
         """A scene and the image it describes, (H, W, 3) uint8 RGB."""
         self._scenes.publish(to_message(scene))
         if self._marker_arrays.get_subscription_count():
-            self._marker_arrays.publish(self._markers.of(scene))
+            self._marker_arrays.publish(to_marker_array(self._markers.of(scene)))
         if self._pictures.get_subscription_count():
             picture = annotate(image, scene)
             self._pictures.publish(to_compressed_image(picture, scene.stamp, scene.frame_id))
@@ -47,4 +48,4 @@ class Outputs:
 
     def clear(self) -> None:
         """Take the markers away."""
-        self._marker_arrays.publish(self._markers.clear())
+        self._marker_arrays.publish(to_marker_array(self._markers.clear()))

@@ -7,7 +7,8 @@ from dataclasses import replace
 from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from qwenvl_ros.ros.conversions.markers import MarkerBuilder
+from qwenvl_ros.markers import Kind, MarkerBuilder
+from qwenvl_ros.ros.conversions.markers import to_marker_array
 from qwenvl_ros.types import Box, Occlusion, Relation, Scene, SceneObject, Source, Truth
 
 BOX = Box(0, 0, 10, 10)
@@ -25,8 +26,8 @@ def relation(subject, predicate, other, truth=Truth.TRUE):
     return Relation(subject, predicate, other, truth, 0.9, 0.0, Source.GEOMETRY_3D, "base_link")
 
 
-def shown(array: MarkerArray):
-    array = deserialize_message(serialize_message(array), MarkerArray)
+def shown(markers):
+    array = deserialize_message(serialize_message(to_marker_array(markers)), MarkerArray)
     return {(each.ns, each.id): each for each in array.markers}
 
 
@@ -79,3 +80,9 @@ def test_what_is_gone_is_deleted_and_other_cameras_stay():
     }
     assert all(each.action == Marker.DELETE for each in left.values())
     assert shown(builder.clear()) == {}
+
+
+def test_kinds_are_those_of_the_message():
+    assert {each.name: each.value for each in Kind} == {
+        each.name: getattr(Marker, each.name) for each in Kind
+    }

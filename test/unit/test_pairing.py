@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl_ros.pairing import Pairing, PairingSettings
+from qwenvl_ros.pairing import Pairing, PairingSettings, unregistered
 
 MS = 1_000_000
 
@@ -109,3 +109,15 @@ def test_every_image_comes_out_once_soon_and_with_fitting_depth(events):
         out += [pair.image[0] for pair in ready]
     out += [pair.image[0] for pair in each.due(now + 0.11)]
     assert sorted(out) == sorted(offered)
+
+
+def test_depth_that_is_known_to_come_is_waited_for():
+    each = Pairing(PairingSettings(depth_patience=0.1), expected_since=5.0)
+    assert each.add_image(100 * MS, "i", now=5.0) == []
+    assert plain(each.add_depth(100 * MS, "d", now=5.05)) == [("i", "d")]
+
+
+def test_depth_of_another_view_is_told_from_a_scaled_one():
+    assert unregistered((640, 480), (320, 240), (1280, 960)) == ""
+    assert "depth is 320x200" in unregistered((640, 480), (320, 200), (640, 480))
+    assert "CameraInfo is 640x400" in unregistered((640, 480), (320, 240), (640, 400))

@@ -127,6 +127,35 @@ def test_what_waits_is_generated_together(engine):
     assert set(order[:2]) == {"red", "blue"}, order
 
 
+def test_what_is_submitted_together_is_one_batch_and_gives_the_same_bits_each_time(engine):
+    order: list[str] = []
+    watched = [
+        Request([], name, max_tokens=4, on_text=lambda _, name=name: order.append(name))
+        for name in ("red", "blue")
+    ]
+    runs = []
+    for _ in range(3):
+        with backends.together(engine):  # nothing else holds the engine back, and still neither starts alone
+            futures = [engine.submit(request) for request in watched]
+            assert not wait(futures, 0.05).done
+        wait(futures)
+        assert set(order[:2]) == {"red", "blue"}, order
+        order.clear()
+        with backends.together(engine):
+            futures = [engine.submit(request) for request in mixed()]
+        runs.append([future.result().tokens for future in futures])
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_an_engine_can_be_closed_while_requests_are_gathered(checkpoint):
+    engine = backends.create(zoo.resolve(str(checkpoint)), EngineSettings(device="cpu"))
+    with backends.together(engine):
+        future = engine.submit(Request([], "mug"))
+        engine.close()
+    with pytest.raises(BackendError, match="closed"):
+        future.result()
+
+
 def test_more_than_capacity_waits_for_the_next_batch(engine):
     futures = together(engine, [Request([], f"{n}", max_tokens=2) for n in range(6)])
     replies = [future.result() for future in futures]

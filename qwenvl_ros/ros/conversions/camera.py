@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TransformStamped
@@ -15,14 +14,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from qwenvl_ros import compressed, geometry, images
+from qwenvl_ros import camera_info, compressed, geometry, images
 from qwenvl_ros.types import Depth, Image, Intrinsics, Pose
-
-_DISTORTIONS = ("", "plumb_bob", "rational_polynomial", "equidistant", "fisheye")
-
-
-class CameraInfoRefused(ValueError):
-    """A CameraInfo that cannot be used; the message tells why."""
 
 
 def stamp_of(time: Time) -> int:
@@ -115,50 +108,30 @@ def to_compressed_image(image: Image, stamp: int, frame_id: str, quality: int = 
     Raises:
         ValueError: OpenCV could not encode it.
     """
-    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"an image of {image.shape} could not be encoded as JPEG")
     return CompressedImage(
         header=to_header(stamp, frame_id),
-        format="rgb8; jpeg compressed bgr8",
-        data=array("B", data.tobytes()),
+        format=compressed.JPEG_FORMAT,
+        data=array("B", compressed.to_jpeg(image, quality)),
     )
 
 
 def intrinsics_of(message: CameraInfo, rectified: bool = False) -> Intrinsics:
-    """The camera model for the image as published: region of interest and binning are taken off.
-
-    rectified: the images are rectified, so P holds and there is no distortion; else K and D.
-    The principal point gains 0.5, see Intrinsics.
+    """The camera model for the image as published, see camera_info.intrinsics.
 
     Raises:
         CameraInfoRefused: uncalibrated (no focal length), without a size, or of an unknown distortion model.
     """
-    if message.width == 0 or message.height == 0:
-        raise CameraInfoRefused("CameraInfo has no width or height")
-    k, p = message.k, message.p
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if rectified else (k[0], k[4], k[2], k[5])
-    if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
-        raise CameraInfoRefused(f"CameraInfo is not calibrated: fx = {fx}, fy = {fy}; calibrate the camera")
-    distortion = () if rectified or not any(message.d) else tuple(float(value) for value in message.d)
-    if distortion and message.distortion_model not in _DISTORTIONS:
-        raise CameraInfoRefused(
-            f"distortion model {message.distortion_model[:32]!r} is unknown; rectify and set `rectified`"
-        )
-    if not np.isfinite(distortion).all():
-        raise CameraInfoRefused(f"CameraInfo has impossible distortion coefficients {distortion}")
     roi = message.roi
-    width, height = (roi.width or message.width), (roi.height or message.height)
-    bin_x, bin_y = max(message.binning_x, 1), max(message.binning_y, 1)
-    return Intrinsics(
-        width=width // bin_x,
-        height=height // bin_y,
-        fx=fx / bin_x,
-        fy=fy / bin_y,
-        cx=(cx + 0.5 - roi.x_offset) / bin_x,
-        cy=(cy + 0.5 - roi.y_offset) / bin_y,
-        distortion_model=message.distortion_model or "plumb_bob",
-        distortion=distortion,
+    return camera_info.intrinsics(
+        message.width,
+        message.height,
+        message.distortion_model,
+        message.d,
+        message.k,
+        message.p,
+        region=(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        binning=(message.binning_x, message.binning_y),
+        rectified=rectified,
     )
 
 

@@ -10,6 +10,7 @@ from qwenvl_ros.msg import Box2D, SpatialRelation
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.msg import SceneObject as ObjectMessage
 from qwenvl_ros.ros.conversions.camera import stamp_of, to_header, to_time
+from qwenvl_ros.scene_json import ros_text
 from qwenvl_ros.types import (
     Box,
     Occlusion,
@@ -27,20 +28,20 @@ from qwenvl_ros.types import (
 def to_message(scene: Scene) -> SceneMessage:
     """msg/Scene; the header is that of the source image."""
     return SceneMessage(
-        header=to_header(scene.stamp, _text(scene.frame_id)),
-        camera=_text(scene.camera),
+        header=to_header(scene.stamp, ros_text(scene.frame_id)),
+        camera=ros_text(scene.camera),
         width=scene.width,
         height=scene.height,
-        reference_frame=_text(scene.reference_frame),
+        reference_frame=ros_text(scene.reference_frame),
         objects=[_object_message(each) for each in scene.objects],
         relations=[_relation_message(each) for each in scene.relations],
-        evaluated_predicates=[_text(each) for each in scene.evaluated_predicates],
+        evaluated_predicates=[ros_text(each) for each in scene.evaluated_predicates],
         status=int(scene.status),
-        status_message=_text(scene.status_message),
+        status_message=ros_text(scene.status_message),
         keyframe=scene.keyframe,
         keyframe_stamp=to_time(scene.keyframe_stamp),
-        model=_text(scene.model),
-        queries=[_text(each) for each in scene.queries],
+        model=ros_text(scene.model),
+        queries=[ros_text(each) for each in scene.queries],
         queue_seconds=float(scene.queue_seconds),
         inference_seconds=float(scene.inference_seconds),
         total_seconds=float(scene.total_seconds),
@@ -80,9 +81,9 @@ def _object_message(item: SceneObject) -> ObjectMessage:
     length, width, height = item.size or (nan, nan, nan)
     corners = (float(value) for value in item.box.corners)
     return ObjectMessage(
-        id=_text(item.id),
-        label=_text(item.label),
-        query=_text(item.query),
+        id=ros_text(item.id),
+        label=ros_text(item.label),
+        query=ros_text(item.query),
         score=float(item.score),
         box=Box2D(**dict(zip(("x_min", "y_min", "x_max", "y_max"), corners, strict=True))),
         has_position=item.position is not None,
@@ -114,14 +115,14 @@ def _object_of(message: ObjectMessage) -> SceneObject:
 
 def _relation_message(relation: Relation) -> SpatialRelation:
     return SpatialRelation(
-        subject_id=_text(relation.subject_id),
-        predicate=_text(relation.predicate),
-        object_id=_text(relation.object_id),
+        subject_id=ros_text(relation.subject_id),
+        predicate=ros_text(relation.predicate),
+        object_id=ros_text(relation.object_id),
         truth=int(relation.truth),
         confidence=float(relation.confidence),
         value=float(relation.value),
         source=int(relation.source),
-        frame_id=_text(relation.frame_id),
+        frame_id=ros_text(relation.frame_id),
     )
 
 
@@ -140,8 +141,3 @@ def _relation_of(message: SpatialRelation) -> Relation:
 
 def _vector(message: Point | Vector3) -> Vector:
     return (message.x, message.y, message.z)
-
-
-def _text(text: str) -> str:
-    """What a ROS string can hold: no NUL (it would end there) and no half of a surrogate pair."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
