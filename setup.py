@@ -50,9 +50,12 @@ setup(
     ],
     extras_require={
         "vllm": ["vllm>=0.11"],
+        "behaviour_trees": ["py_trees>=2.2"],
         "develop": [
             "hypothesis>=6.100",
             "mypy>=1.11",
+            "py_trees>=2.2",
+            "pyperplan==2.1",
             "pytest>=7",
             "ruff==0.17.6",
             "types-PyYAML",

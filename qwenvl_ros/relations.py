@@ -30,6 +30,7 @@ Flags = NDArray[np.bool_]
 PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touching", "occludes", "clear")
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
 SYMMETRIC = ("near", "touching")
+UNARY = ("clear",)
 
 _TRUTHS = np.array([Truth.FALSE, Truth.TRUE, Truth.UNKNOWN], dtype=object)
 _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)

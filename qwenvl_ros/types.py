@@ -20,11 +20,22 @@ Vector = tuple[float, float, float]
 
 
 class Truth(IntEnum):
-    """Truth value of a relation; UNKNOWN is an honest answer, not FALSE."""
+    """Truth value of a relation; UNKNOWN is an honest answer, not FALSE, and no `if` may take it for either.
+
+    Raises:
+        TypeError: bool() of UNKNOWN.
+    """
 
     FALSE = 0
     TRUE = 1
     UNKNOWN = 2
+
+    def __bool__(self) -> bool:
+        if self is Truth.UNKNOWN:
+            raise TypeError(
+                "UNKNOWN is neither true nor false: compare with `is Truth.TRUE` or `is Truth.FALSE`"
+            )
+        return self is Truth.TRUE
 
 
 class Source(IntEnum):

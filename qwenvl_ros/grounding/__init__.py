@@ -3,7 +3,7 @@
 from qwenvl_ros.grounding.confidence import Knots, calibrate
 from qwenvl_ros.grounding.parse import Grounding, parse
 from qwenvl_ros.grounding.pixels import PixelRules, Placement, place
-from qwenvl_ros.grounding.queries import asked, match, prompt
+from qwenvl_ros.grounding.queries import asked, called, kind, match, prompt
 from qwenvl_ros.grounding.schema import schema
 from qwenvl_ros.grounding.statements import PHRASES
 
@@ -15,6 +15,8 @@ __all__ = [
     "Placement",
     "asked",
     "calibrate",
+    "called",
+    "kind",
     "match",
     "parse",
     "place",

@@ -92,6 +92,28 @@ def same_name(one: str, other: str) -> bool:
     return bool(words) and words == _words(other)
 
 
+def called(label: str, name: str) -> bool:
+    """Whether a thing with this label may be called by the name: all words of the name are among the label's.
+
+    "small red cube" is called "red cube" and "cube"; "cube on the table" is not called "table".
+    """
+    words = set(_words(name))
+    return bool(words) and (words <= set(_head(_words(label))) or same_name(label, name))
+
+
+def kind(label: str) -> str:
+    """What a label says the thing is, without its qualities: "cube" of "small red cubes on the table".
+
+    The last word before a preposition; in a script without spaces all of them; "" where there are no words.
+    """
+    words = _head(_words(label))
+    start = len(words)
+    # Each Han character or kana is a word of its own here (_WORD); they are put together again.
+    while start and len(words[start - 1]) == 1 and not words[start - 1].isascii():
+        start -= 1
+    return "".join(words[min(start, len(words) - 1) :])
+
+
 def _words(text: str) -> tuple[str, ...]:
     words = tuple(_singular(word) for word in _WORD.findall(text.casefold()))
     return tuple(word for word in words if word not in _ARTICLES) or words

@@ -45,7 +45,7 @@ def changes(before: Scene | None, now: Scene) -> list[str]:
         return _failure(now)
     if before is None:
         before = replace(now, objects=(), relations=())
-    here, gone = set(_names(now).values()), set(_names(before).values())
+    here, gone = set(names_of(now).values()), set(names_of(before).values())
     new, gone = here - gone, gone - here
     old_seen, old_facts = _seen(before), _related(essential(before))
     new_facts = _related(essential(now))
@@ -112,7 +112,7 @@ def _failure(scene: Scene) -> list[str]:
 
 def _seen(scene: Scene) -> dict[tuple[str, Occlusion, tuple[str, ...]], str]:
     """A line for each object, by its name, how much of it is hidden, and what hides it."""
-    names = _names(scene)
+    names = names_of(scene)
     occluders: dict[str, list[str]] = defaultdict(list)
     for relation in scene.relations:
         if relation.predicate == "occludes" and relation.truth is Truth.TRUE:
@@ -127,7 +127,7 @@ def _seen(scene: Scene) -> dict[tuple[str, Occlusion, tuple[str, ...]], str]:
 
 def _related(scene: Scene) -> dict[tuple[str, str, str], tuple[str, str]]:
     """(sentence, gap in words) of each true relation, by subject, predicate and object."""
-    names = _names(scene)
+    names = names_of(scene)
     return {
         (names[r.subject_id], r.predicate, names[r.object_id]): (_sentence(r, names), _gap(r))
         for r in scene.relations
@@ -135,7 +135,8 @@ def _related(scene: Scene) -> dict[tuple[str, str, str], tuple[str, str]]:
     }
 
 
-def _names(scene: Scene) -> dict[str, str]:
+def names_of(scene: Scene) -> dict[str, str]:
+    """What to call each object, by id: its label, or its id where several share a label."""
     shared = Counter(o.label for o in scene.objects)
     return {o.id: o.label if shared[o.label] == 1 else o.id for o in scene.objects}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl_ros.grounding import match, prompt
+from qwenvl_ros.grounding import called, kind, match, prompt
 
 
 def test_the_three_forms():
@@ -100,3 +100,43 @@ def test_match_names_a_query_or_none(label, queries):
     assert query == "" or query in queries
     if label in queries:
         assert query == label
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "so"),
+    [
+        ("red cube", "cube", True),
+        ("small red cube", "Red Cubes", True),
+        ("red cube", "the red cube", True),
+        ("cube", "red cube", False),
+        ("cube on the table", "table", False),
+        ("cube on the table", "cube", True),
+        ("cube on the table", "the cube on the table", True),
+        ("cupboard", "cup", False),
+        ("红色杯子", "杯子", True),
+        ("red cube", "", False),
+        ("", "cube", False),
+        ("!!", "!!", False),
+    ],
+)
+def test_what_a_thing_may_be_called(label, name, so):
+    assert called(label, name) is so
+
+
+@pytest.mark.parametrize(
+    ("label", "of"),
+    [
+        ("red cube", "cube"),
+        ("Small Red Cubes", "cube"),
+        ("mug with a broken handle", "mug"),
+        ("bowl left of the mug", "bowl"),
+        ("cup", "cup"),
+        ("红色杯子", "红色杯子"),
+        ("big 杯子", "杯子"),
+        ("tasse à café", "café"),
+        ("", ""),
+        ("!!", ""),
+    ],
+)
+def test_what_kind_of_thing_a_label_means(label, of):
+    assert kind(label) == of

@@ -21,7 +21,7 @@ LAYERS = (
     {"perception"},
     {"asking", "inquiry"},
     {"pipeline"},
-    {"evaluation", "selftest", "benchmark"},
+    {"evaluation", "selftest", "benchmark", "planning"},
     {"ros", "tools"},
 )
 ENGINES = {

@@ -183,7 +183,8 @@ def test_every_import_is_declared(folder):
     declared |= {each.text for tag in ("depend", "exec_depend") for each in package.iter(tag)}
     # Python names of packages declared otherwise: tf2_ros_py, and what transformers is built on.
     declared |= {"tf2_ros", "tokenizers"}
-    declared |= {Requirement(each).name for each in setup_arguments()["extras_require"]["vllm"]}
+    extras = setup_arguments()["extras_require"]
+    declared |= {Requirement(each).name for each in [*extras["vllm"], *extras["behaviour_trees"]]}
     ours = {"qwenvl_ros", "training", "__future__"}
     undeclared = set(imported(folder)) - declared - ours - sys.stdlib_module_names
     assert not undeclared, undeclared

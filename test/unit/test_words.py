@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from math import nan
 
+from scenes_by_hand import fact, scene, thing
+
 from qwenvl_ros.planning.words import changes, describe, essential
-from qwenvl_ros.types import Box, Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
-
-BOX = Box(0, 0, 10, 10)
-
-
-def thing(id: str, label: str, visible: float = 1.0) -> SceneObject:
-    return SceneObject(id, label, BOX, visible_fraction=visible)
-
-
-def fact(subject, predicate, object_, truth=Truth.TRUE, value=nan, source=Source.GEOMETRY_3D) -> Relation:
-    return Relation(subject, predicate, object_, truth, 1.0, value, source, "base")
-
-
-def scene(*parts, **fields) -> Scene:
-    objects = [p for p in parts if isinstance(p, SceneObject)]
-    relations = [p for p in parts if isinstance(p, Relation)]
-    return Scene("cam", 0, "optical", 640, 480, objects=objects, relations=relations, **fields)
-
+from qwenvl_ros.types import Occlusion, Source, Status, Truth
 
 CUBE, SPHERE = thing("cube_1", "red cube"), thing("sphere_1", "blue sphere")
 
@@ -104,7 +89,7 @@ def test_nothing_there_differs_from_no_answer():
 
 
 def test_the_first_scene_is_all_news():
-    hidden = SceneObject("cone_1", "white cone", BOX, visible_fraction=0.4, occlusion=Occlusion.HEAVY)
+    hidden = thing("cone_1", "white cone", 0.4, occlusion=Occlusion.HEAVY)
     first = scene(
         CUBE, hidden, fact("cube_1", "left_of", "cone_1", value=0.1), fact("cube_1", "occludes", "cone_1")
     )
@@ -127,7 +112,7 @@ def test_only_what_is_new_or_over_is_told():
 
 
 def test_an_object_that_comes_goes_or_gets_hidden_is_told():
-    hidden = SceneObject("sphere_1", "blue sphere", BOX, visible_fraction=0.4, occlusion=Occlusion.HEAVY)
+    hidden = thing("sphere_1", "blue sphere", 0.4, occlusion=Occlusion.HEAVY)
     before, now = scene(SPHERE), scene(CUBE, hidden)
     assert changes(before, now) == ["new: red cube", "blue sphere 40 % visible"]
     assert changes(now, before) == ["gone: red cube", "blue sphere 100 % visible"]

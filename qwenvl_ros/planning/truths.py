@@ -1,0 +1,104 @@
+"""Whether a relation holds in a scene: TRUE, FALSE or UNKNOWN, for objects by id or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qwenvl_ros.grounding import called
+from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC, UNARY
+from qwenvl_ros.types import Scene, SceneObject, Status, Truth
+
+Fact = tuple[str, str, str]  # subject, predicate, object
+
+_TURNED = {converse: predicate for predicate, converse in CONVERSE.items()}
+
+
+class Unreadable(ValueError):
+    """A scene's answer could not be had or read in full, so that nothing can be concluded from what is not in it."""
+
+
+def readable(scene: Scene) -> Scene:
+    """The scene itself.
+
+    Raises:
+        Unreadable: its status is not OK.
+    """
+    if scene.status is not Status.OK:
+        reason = f": {scene.status_message}" if scene.status_message else ""
+        raise Unreadable(f"the scene of {scene.camera} is {scene.status.name}{reason}; wait for the next one")
+    return scene
+
+
+def named(scene: Scene, name: str) -> tuple[SceneObject, ...]:
+    """The object with this id; else those that answer the query of this name or may be called so; "" = all.
+
+    "cube" names every "red cube", "cube on the table" names none of the tables (grounding.called).
+    """
+    if not name:
+        return tuple(scene.objects)
+    exact = tuple(each for each in scene.objects if each.id == name)
+    return exact or tuple(each for each in scene.objects if each.query == name or called(each.label, name))
+
+
+def check(predicate: str, object: str = "") -> None:
+    """Refuse what no scene will ever answer.
+
+    Raises:
+        ValueError: no such predicate, or an object for one that has none.
+    """
+    if predicate not in PREDICATES and predicate not in _TURNED:
+        raise ValueError(f"no predicate {predicate!r}: give one of {', '.join([*PREDICATES, *_TURNED])}")
+    if predicate in UNARY and object:
+        raise ValueError(f"{predicate} is about one thing: leave {object!r} out")
+
+
+def stated(predicate: str, subject: str, object: str) -> Fact:
+    """The fact as scenes state it: of a converse pair the direction that is listed, near and touching in one order."""
+    if predicate in _TURNED:
+        predicate, subject, object = _TURNED[predicate], object, subject
+    if predicate in SYMMETRIC and object < subject:
+        subject, object = object, subject
+    return subject, predicate, object
+
+
+class Truths:
+    """What a scene says of any relation.
+
+    A relation that was evaluated and is not listed is FALSE. All is UNKNOWN where the status is not OK, where the
+    predicate was not evaluated, and about a name that nothing in the scene has: what is not seen may be hidden.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._evaluated = scene.evaluated_predicates if scene.status is Status.OK else ()
+        self._listed = {
+            stated(each.predicate, each.subject_id, each.object_id): each.truth for each in scene.relations
+        }
+
+    def of(self, predicate: str, subject: str, object: str = "") -> Truth:
+        """Whether subject predicate object holds, each an id, a name or "" for any.
+
+        Where several objects have a name, whether it holds for ANY of them: TRUE if it does for one pair, UNKNOWN
+        if it may for one, FALSE if it does for none.
+
+        Raises:
+            ValueError: no such predicate, or an object for one that has none.
+        """
+        check(predicate, object)
+        first = named(self.scene, subject)
+        second = first if predicate in UNARY else named(self.scene, object)
+        if (subject and not first) or (object and not second):
+            return Truth.UNKNOWN
+        if predicate in UNARY:
+            facts = [stated(predicate, each.id, each.id) for each in first]
+        else:
+            facts = [stated(predicate, a.id, b.id) for a in first for b in second if a.id != b.id]
+        if _TURNED.get(predicate, predicate) not in self._evaluated:
+            return Truth.UNKNOWN
+        return any_of(self._listed.get(fact, Truth.FALSE) for fact in facts)
+
+
+def any_of(truths: Iterable[Truth]) -> Truth:
+    """Whether one of them is so, in Kleene's logic: TRUE before UNKNOWN before FALSE."""
+    found = set(truths)
+    return next((each for each in (Truth.TRUE, Truth.UNKNOWN) if each in found), Truth.FALSE)
