@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from qwenvl_ros import backends, grounding, pipeline, zoo
 from qwenvl_ros.backends import EngineSettings
-from qwenvl_ros.evaluation.examination import SIZE, picture
+from qwenvl_ros.evaluation.examination import picture
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.grounding import Placement
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer

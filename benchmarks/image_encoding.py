@@ -130,7 +130,7 @@ def main() -> None:
         answers = [
             answer
             for group in tqdm(examine(seeds, recoded, model, settings), total=scenes, unit="scene")
-            for answer in group
+            for answer in group.answers
         ]
         return recoded.futures, result(answers).queries.f1
 

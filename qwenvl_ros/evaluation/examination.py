@@ -2,6 +2,7 @@
 
 Scene i has the seed S + i and is one 640x480 picture. It is asked KINDS, a fixed set of seeded queries (see
 sim/queries.py); each is a frame of its own that goes through pipeline.start and pipeline.finish, several in flight.
+What is answered to "every object" is then reasoned about with the scene's depth (reasoning.py); so can the true boxes.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import numpy as np
 
 from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend
+from qwenvl_ros.evaluation.reasoning import Findings, findings
 from qwenvl_ros.evaluation.scoring import Case, Scores, Target, Verdict, judge, summarise
+from qwenvl_ros.evaluation.sights import Sight, sights
 from qwenvl_ros.evaluation.worth import Seen, worth_asking
 from qwenvl_ros.pipeline import Pending, PerceptionSettings
 from qwenvl_ros.sim.queries import Kind, Query, sample_queries
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
+from qwenvl_ros.sim.sensor import Sensor
 from qwenvl_ros.sim.truth import truth
-from qwenvl_ros.types import Detection, Frame, Image, Scene, Status
+from qwenvl_ros.types import Detection, Image, Scene, Status
 from qwenvl_ros.zoo import Model
 
 KINDS = (Kind.PRESENT, Kind.PRESENT, Kind.MIXED, Kind.ABSENT, Kind.EVERY)
-SIZE = (640, 480)
+PERFECT = Sensor()
 _SALT = 7_411  # keeps the queries' stream apart from the scene's of the same seed
 
 
@@ -48,6 +52,14 @@ class Answered:
     verdict: Verdict
     status: Status
     status_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One scene: the answers to its questions, and what was made of the boxes of "every object"."""
+
+    findings: Findings
+    answers: Sequence[Answered] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,43 +102,51 @@ def questions(objects: Iterable[LabelledSeen], seed: int) -> list[Question]:
 
 
 def examine(
-    seeds: Sequence[int], backend: Backend, model: Model, settings: PerceptionSettings
-) -> Iterator[list[Answered]]:
-    """The answers to each scene's questions, in the order of the seeds.
+    seeds: Sequence[int],
+    backend: Backend,
+    model: Model,
+    settings: PerceptionSettings,
+    sensor: Sensor = PERFECT,
+) -> Iterator[Examined]:
+    """Each scene's questions answered, in the order of the seeds.
 
     Twice the backend's capacity is kept in flight, so that it never waits for the renderer.
     """
-    waiting: deque[tuple[Question, Pending]] = deque()
-    done: list[Answered] = []
+    waiting: deque[tuple[Sight, Question, Pending]] = deque()
+    answers: list[Answered] = []
 
-    def finish_oldest() -> None:
-        question, pending = waiting.popleft()
-        done.append(answered(question, pipeline.finish(pending).scene))
+    def finish_oldest() -> Iterator[Examined]:
+        """The scene whose last question it was."""
+        sight, question, pending = waiting.popleft()
+        scene = pipeline.finish(pending).scene
+        answers.append(answered(question, scene))
+        if question.query.kind is Kind.EVERY:  # the last of KINDS
+            found = [Detection(o.label, o.query, o.box, o.score) for o in scene.objects]
+            yield Examined(findings(sight, found, settings), tuple(answers))
+            answers.clear()
 
     try:
-        with Renderer(*SIZE) as renderer:
-            for seed in seeds:
-                image, asked = picture(seed, renderer)
-                for question in asked:
-                    frame = Frame(camera="simulator", image=image, stamp=0)
-                    chosen = replace(settings, queries=question.query.texts)
-                    waiting.append((question, pipeline.start(frame, backend, model, chosen)))
-                    if len(waiting) > 2 * backend.capacity:
-                        finish_oldest()
-                yield from _whole_scenes(done)
+        for sight in sights(seeds, sensor):
+            for question in questions(sight.found.objects, sight.seed):
+                # Without depth: what is found hangs on the picture alone, and is reasoned about once.
+                frame = replace(sight.frame, depth=None)
+                chosen = replace(settings, queries=question.query.texts)
+                waiting.append((sight, question, pipeline.start(frame, backend, model, chosen)))
+                if len(waiting) > 2 * backend.capacity:
+                    yield from finish_oldest()
         while waiting:
-            finish_oldest()
-        yield from _whole_scenes(done)
+            yield from finish_oldest()
     finally:  # stopped early: do not leave the engine working for nobody
-        for _, pending in waiting:
+        for _, _, pending in waiting:
             pending.future.cancel()
 
 
-def _whole_scenes(done: list[Answered]) -> Iterator[list[Answered]]:
-    """Take the scenes whose questions are all answered off the front of the list."""
-    while len(done) >= len(KINDS):
-        yield done[: len(KINDS)]
-        del done[: len(KINDS)]
+def examine_truth(
+    seeds: Sequence[int], settings: PerceptionSettings, sensor: Sensor = PERFECT
+) -> Iterator[Examined]:
+    """The reasoning alone: as if a model had answered every scene's true boxes."""
+    for sight in sights(seeds, sensor):
+        yield Examined(findings(sight, sight.true_answer, settings))
 
 
 def answered(question: Question, scene: Scene) -> Answered:

@@ -12,8 +12,11 @@ import numpy as np
 from jinja2 import Environment
 
 from qwenvl_ros.drawing import Line, Mark, draw
-from qwenvl_ros.evaluation.examination import SIZE, Answered, Result, picture
+from qwenvl_ros.evaluation.examination import Answered, Examined, Result, picture
+from qwenvl_ros.evaluation.reasoning_page import section
+from qwenvl_ros.evaluation.reasoning_scores import Reasoning
 from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Scores
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.evaluation.worth import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PIXELS
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.types import Image
@@ -58,7 +61,7 @@ figcaption { font-size: 13px; } .right { color: #178a36; } .false { color: #c620
 </style></head><body>
 <h1>{{ title }}</h1>
 <table>{% for name, value in ran.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
-<h2>Result</h2>
+{% if statuses %}<h2>What was found</h2>
 <table><tr><th></th>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
 {% for name, values in rows.items() %}<tr><th>{{ name }}</th>{% for v in values %}<td>{{ v }}</td>{% endfor %}</tr>
 {% endfor %}</table>
@@ -75,14 +78,15 @@ meet. Expected calibration error {{ error }}.</p>
  y2="{{ 100 - 100 * bin.score }}" stroke="#222"/>
 <text x="{{ 100 * bin.score }}" y="105" text-anchor="middle">{{ bin.count }}</text>
 {% endfor %}<text x="50" y="111" text-anchor="middle">score, 0 to 1; below each bar how many answers</text></svg>
-{% endif %}<h2>Rules</h2><p>{{ rules }}</p>
+{% endif %}<h3>Rules of these</h3><p>{{ rules }}</p>
 <details><summary>Per label ({{ labels | length }})</summary>
 <table><tr><th>label</th><th>precision</th><th>recall</th><th>f1</th><th>support</th></tr>
 {% for name, values in labels.items() %}<tr><th>{{ name }}</th>{% for v in values %}<td>{{ v }}</td>{% endfor %}</tr>
-{% endfor %}</table></details>
-<p class="key">In the pictures:
+{% endfor %}</table></details>{% endif %}
+{{ reasoning | safe }}
+{% if galleries %}<p class="key">In the pictures:
 {% for name, colour in key.items() %} <span style="background: rgb{{ colour }}">{{ name }}</span>
-{% endfor %}</p>
+{% endfor %}</p>{% endif %}
 {% for heading, scenes in galleries.items() %}<h2>{{ heading }}</h2>
 {% for scene in scenes %}<h3>Scene {{ scene.seed }}</h3><div class="scene">
 {% for shot in scene.shots %}<figure><img alt="{{ shot.asked }}" src="data:image/jpeg;base64,{{ shot.jpeg }}">
@@ -94,8 +98,9 @@ meet. Expected calibration error {{ error }}.</p>
 """
 
 
-def page(scenes: Sequence[Sequence[Answered]], result: Result, ran: Mapping[str, object]) -> str:
-    """The page as HTML. scenes: the answers of each scene; ran: what was run, as name and value."""
+def page(examined: Sequence[Examined], result: Result, reasoned: Reasoning, ran: Mapping[str, object]) -> str:
+    """The page as HTML. ran: what was run, as name and value."""
+    scenes = [one.answers for one in examined if one.answers]
     order = sorted(range(len(scenes)), key=lambda i: _badness(scenes[i]), reverse=True)
     worst, best = order[:WORST], order[max(WORST, len(order) - BEST) :][::-1]
     with Renderer(*SIZE) as renderer:
@@ -136,6 +141,7 @@ def page(scenes: Sequence[Sequence[Answered]], result: Result, ran: Mapping[str,
             "true box of a right one": TRUE,
             "ignored": IGNORED,
         },
+        reasoning=section([one.findings for one in examined], reasoned),
         galleries={name: gallery for name, gallery in galleries.items() if gallery},
     )
 

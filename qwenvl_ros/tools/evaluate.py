@@ -1,10 +1,13 @@
-"""Measure a model on simulator scenes with exact truth.
+"""Measure a model, and what is made of its boxes, on simulator scenes with exact truth.
 
 Scene i has the seed SEED + i; training never uses seeds below one million. Each scene is asked five queries: for
-objects that are there, that are not, that share only a colour or a shape with one that is, and for every object.
+objects that are there, that are not, that share only a colour or a shape with one that is, and for every object. The
+boxes of "every object" are then reasoned about with depth: relations, occlusion, positions. --boxes truth takes the
+true boxes for that and asks no model, so that the reasoning is judged apart from the grounding.
 
 examples:
   qwenvl evaluate --scenes 300 --seed 90000
+  qwenvl evaluate --scenes 300 --seed 91000 --boxes truth --depth-noise 0.01 --depth-holes 0.05
   qwenvl evaluate --scenes 50 --model Qwen/Qwen3-VL-4B-Instruct --json scores.json --html scores.html
 """
 
@@ -14,7 +17,8 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -27,10 +31,15 @@ from tqdm import tqdm
 from qwenvl_ros import backends, zoo
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.evaluation import fit, scored
-from qwenvl_ros.evaluation.examination import Answered, Result, examine, result
+from qwenvl_ros.evaluation.examination import Answered, Examined, Result, examine, examine_truth, result
 from qwenvl_ros.evaluation.page import figure, page
+from qwenvl_ros.evaluation.reasoning import Figure
+from qwenvl_ros.evaluation.reasoning_page import HEADINGS, objects, row
+from qwenvl_ros.evaluation.reasoning_scores import Reasoning, reasoning
 from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.queries import Kind
+from qwenvl_ros.sim.sensor import Sensor
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.types import Status
@@ -53,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=90_000, metavar="S", help="seed of the first (default: 90000)"
     )
+    parser.add_argument(
+        "--boxes",
+        choices=("model", "truth"),
+        default="model",
+        help="reason about the boxes that the model answers, or about the true ones and ask no model (default: model)",
+    )
+    add_settings(parser, Sensor)
     parser.add_argument("--json", metavar="FILE", help="write the scores to this file")
     parser.add_argument(
         "--html", metavar="FILE", help="write a page with the worst and best scenes to this file"
@@ -85,45 +101,49 @@ def run(args: argparse.Namespace) -> int:
     for path in filter(None, (args.json, args.html, args.calibrate)):
         if not Path(path).absolute().parent.is_dir():
             raise ToolError(f"the folder of {path} does not exist; make it first")
+    if args.boxes == "truth" and args.calibrate:
+        raise ToolError("--calibrate fits what a model's scores are worth; leave out --boxes truth")
+    settings, sensor = read_settings(args, PerceptionSettings), read_settings(args, Sensor)
+    seeds = range(args.seed, args.seed + args.scenes)
+    ran: dict[str, Any] = {"boxes": args.boxes, **dataclasses.asdict(sensor), "seed": args.seed}
+    if args.boxes == "truth":
+        return report(args, examine_truth(seeds, settings, sensor), ran)
     chosen = read_settings(args, ModelSettings)
     model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
     if args.calibrate:
         model = dataclasses.replace(model, calibration=())
-    settings = read_settings(args, PerceptionSettings)
     backend = backends.create(model, read_settings(args, EngineSettings))
-    seeds = range(args.seed, args.seed + args.scenes)
-    scenes: list[list[Answered]] = []
+    ran = {"model": backend.model, "backend": args.backend, "device": backend.device, **ran}
+    try:
+        return report(args, examine(seeds, backend, model, settings, sensor), ran)
+    finally:
+        backend.close()
+
+
+def report(args: argparse.Namespace, examination: Iterator[Examined], ran: dict[str, Any]) -> int:
+    """Run the examination and tell what it showed; returns the exit status."""
+    scenes: list[Examined] = []
     stopped = False
     started = time.perf_counter()
     try:
-        for answers in tqdm(examine(seeds, backend, model, settings), total=args.scenes, unit="scene"):
-            scenes.append(answers)
+        for scene in tqdm(examination, total=args.scenes, unit="scene"):
+            scenes.append(scene)
     except KeyboardInterrupt:  # what is done is done: report it
         stopped = True
-    finally:
-        backend.close()
     if not scenes:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - started
-    everything = [answer for answers in scenes for answer in answers]
-    scores = result(everything)
-    ran = {
-        "model": backend.model,
-        "backend": args.backend,
-        "device": backend.device,
-        "seed": args.seed,
-        "scenes": len(scenes),
-        "queries": len(everything),
-        "seconds": round(seconds, 3),
-        "seconds_per_query": round(seconds / len(everything), 4),
-    }
-    show(scores, ran)
+    everything = [answer for scene in scenes for answer in scene.answers]
+    scores, reasoned = result(everything), reasoning([scene.findings for scene in scenes])
+    ran |= {"scenes": len(scenes), "queries": len(everything), "seconds": round(seconds, 3)}
+    if everything:
+        ran["seconds_per_query"] = round(seconds / len(everything), 4)
+    show(scores, reasoned, ran)
     if args.json:
-        Path(args.json).write_text(
-            json.dumps(to_json(scores, ran), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        plain = to_json(scores, reasoned, ran)
+        Path(args.json).write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if args.html:
-        Path(args.html).write_text(page(scenes, scores, ran), encoding="utf-8")
+        Path(args.html).write_text(page(scenes, scores, reasoned, ran), encoding="utf-8")
     if args.calibrate:
         write_calibration(everything, Path(args.calibrate))
     if unanswered := [answer for answer in everything if answer.status is Status.BACKEND_FAILED]:
@@ -145,7 +165,7 @@ def write_calibration(answers: Sequence[Answered], path: Path) -> None:
     print(f"{path}: put this line into the model's entry of config/zoo.yaml")
 
 
-def to_json(scores: Result, ran: dict[str, Any]) -> dict[str, Any]:
+def to_json(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> dict[str, Any]:
     """What was run, the scores of the queries that name something at the top, the rest under its name; NaN as null."""
     kinds = {name: _plain(s) for name, s in scores.kinds.items()}
     for group in kinds.values():
@@ -156,20 +176,36 @@ def to_json(scores: Result, ran: dict[str, Any]) -> dict[str, Any]:
         "kinds": kinds,
         "every": _plain(scores.every),
         "statuses": scores.statuses,
+        **_plain(reasoned),
+        "idf1": None,  # of moving scenes, which these are not
     }
 
 
-def show(scores: Result, ran: dict[str, Any]) -> None:
-    """The scores as a table, on standard output."""
+def show(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> None:
+    """The scores as tables, on standard output."""
+    console = Console(highlight=False)
+    if scores.statuses:
+        table = _table(COLUMNS.values())
+        groups = {"queries": scores.queries, **scores.kinds, "every object": scores.every}
+        for name, group in groups.items():
+            table.add_row(name, *(figure(getattr(group, column)) for column in COLUMNS))
+        console.print(table)
+    for figures in ((Figure.AWAY, Figure.FOUND), (Figure.ALL, Figure.FLAT)):  # two fit beside each other
+        table = _table(["prec", "recall", "true", "open"] * 2)
+        for predicate in PREDICATES:
+            rows = (row(getattr(reasoned, each.value)[predicate]) for each in figures)
+            table.add_row(predicate, *chain.from_iterable(rows))
+        console.print("relations " + " | ".join(HEADINGS[each] for each in figures), table, sep="\n")
+    console.print("\n".join(f"{name}: {value}" for name, value in objects(reasoned).items()))
+    console.print("  ".join(f"{name} {value}" for name, value in {**ran, **scores.statuses}.items()))
+
+
+def _table(headings: Iterable[str]) -> Table:
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in COLUMNS.values():
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for name, group in (("queries", scores.queries), *scores.kinds.items(), ("every object", scores.every)):
-        table.add_row(name, *(figure(getattr(group, column)) for column in COLUMNS))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print("  ".join(f"{name} {value}" for name, value in {**ran, **scores.statuses}.items()))
+    return table
 
 
 def _plain(scores: Any) -> dict[str, Any]:

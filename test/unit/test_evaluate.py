@@ -14,8 +14,10 @@ import yaml
 from qwenvl_ros import backends, grounding, zoo
 from qwenvl_ros.backends import Reply, Request, RequestFailed, Token
 from qwenvl_ros.backends.scripted import ScriptedBackend
-from qwenvl_ros.evaluation.examination import KINDS, SIZE, Question, examine, picture, result
+from qwenvl_ros.evaluation.examination import KINDS, Examined, Question, examine, picture, result
 from qwenvl_ros.evaluation.page import page
+from qwenvl_ros.evaluation.reasoning_scores import reasoning
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.grounding import PixelRules
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.queries import Kind
@@ -76,7 +78,11 @@ def run(asked, answer: Callable[[Question], str], capacity: int = 3):
 
 
 def scored(asked, answer):
-    return result([answered for scene in run(asked, answer) for answered in scene])
+    return result(answers_of(run(asked, answer)))
+
+
+def answers_of(scenes: list[Examined]):
+    return [answered for scene in scenes for answered in scene.answers]
 
 
 def test_the_truth_scores_one_in_everything(asked):
@@ -90,9 +96,9 @@ def test_the_truth_scores_one_in_everything(asked):
 
 def test_scenes_come_in_order_with_every_kind_of_question(asked):
     scenes = run(asked, truth, capacity=2)
-    assert [scene[0].question.seed for scene in scenes] == list(SEEDS)
-    assert all(len({a.question.seed for a in scene}) == 1 and len(scene) == len(KINDS) for scene in scenes)
-    assert [a.question.query.kind for a in scenes[0]] == list(KINDS)
+    assert [scene.findings.seed for scene in scenes] == list(SEEDS)
+    assert all({a.question.seed for a in scene.answers} == {scene.findings.seed} for scene in scenes)
+    assert all([a.question.query.kind for a in scene.answers] == list(KINDS) for scene in scenes)
 
 
 def test_listing_everything_and_ignoring_the_query_is_caught(asked):
@@ -237,7 +243,8 @@ def test_the_json_is_strict_and_has_what_was_promised(asked):
         "seed",
     }
     scores = scored(asked, lambda question: "[]")
-    plain = json.loads(json.dumps(evaluate.to_json(scores, {"seconds": 1.0, "seed": 500}), allow_nan=False))
+    ran = {"seconds": 1.0, "seed": 500}
+    plain = json.loads(json.dumps(evaluate.to_json(scores, reasoning([]), ran), allow_nan=False))
     assert keys <= set(plain)
     assert plain["precision"] is None and plain["recall"] == 0.0
     assert {"precision", "recall", "f1", "support"} == set(next(iter(plain["per_label"].values())))
@@ -251,8 +258,12 @@ def test_labels_in_the_scores_are_the_simulators(asked):
 def test_the_page_holds_its_pictures_and_names_what_failed(asked):
     worst = SEEDS[3]
     scenes = run(asked, lambda q: "<script>alert(1)</script>" if q.seed == worst else truth(q))
-    html = page(scenes, result([a for scene in scenes for a in scene]), {"model": "<b>mine</b>", "seed": 500})
+    reasoned = reasoning([scene.findings for scene in scenes])
+    html = page(scenes, result(answers_of(scenes)), reasoned, {"model": "<b>mine</b>", "seed": 500})
     assert "http" not in html and "<script" not in html and "<b>mine" not in html
-    assert html.count("data:image/jpeg;base64,") == len(SEEDS) * len(KINDS)
+    assert html.count('<figure><img alt="Scene') == sum(bool(scene.findings.faults) for scene in scenes)
+    galleries = html[html.index("Worst scenes") :]
+    assert galleries.count("data:image/jpeg;base64,") == len(SEEDS) * len(KINDS)
+    html = galleries
     assert html.index(f"Scene {worst}") < min(html.index(f"Scene {s}") for s in SEEDS if s != worst)
     assert "PARSE_FAILED" in html

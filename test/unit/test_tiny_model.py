@@ -9,7 +9,8 @@ import pytest
 
 from qwenvl_ros import backends, pipeline, zoo
 from qwenvl_ros.backends import EngineSettings
-from qwenvl_ros.evaluation.examination import SIZE, examine, result
+from qwenvl_ros.evaluation.examination import examine, result
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
@@ -36,9 +37,8 @@ def test_it_is_small_enough_for_the_repository():
 
 def test_it_finds_what_is_asked_and_says_when_nothing_matches(engine, model):
     """A glance at 20 scenes never trained on; `qwenvl evaluate --scenes 300` is the measurement."""
-    answers = [
-        a for scene in examine(range(90_000, 90_020), engine, model, PerceptionSettings()) for a in scene
-    ]
+    scenes = list(examine(range(90_000, 90_020), engine, model, PerceptionSettings()))
+    answers = [answer for scene in scenes for answer in scene.answers]
     found = result(answers)
     assert found.queries.f1 >= 0.8
     assert found.queries.mean_iou >= 0.75

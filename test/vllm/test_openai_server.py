@@ -28,7 +28,7 @@ from qwenvl_ros.backends import (
     Request,
     RequestFailed,
 )
-from qwenvl_ros.evaluation.examination import SIZE
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
