@@ -27,7 +27,7 @@ test: build ## Every test, on the real parts
 	@. environment/activate.bash && python -m pytest test $(PYTEST)
 
 test-vllm: build setup-vllm ## The tests of the engines that need vLLM (10 minutes)
-	@. environment/activate.bash && python -m pytest test/vllm $(PYTEST)
+	@. environment/activate.bash && python -m pytest test/vllm test/ros/test_node_on_server.py $(PYTEST)
 
 lint: setup ## ruff and mypy
 	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy

@@ -1,4 +1,4 @@
-"""What the node adds to the engine's time: from the stamp of an image to its scene in the listener's hands."""
+"""What the node adds to the engine's time, from the stamp of an image to the publication of its scene."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Latency = dict[str, float]
 def added_latency(setup: Setup, domain: int, frames: int, say: Say) -> tuple[Latency, dict[str, Any]]:
     """{"p50", "p99"} in milliseconds with an engine that costs nothing, and the same with the model of the set-up.
 
-    For each 640x480 image: receipt of its scene in this process - header.stamp - inference_seconds. The stamp is set
-    just before the image is published, and both clocks are the machine's.
+    For each 640x480 image: publication of its scene, as DDS notes it, - header.stamp - inference_seconds. The stamp is
+    set just before the image is published, and both clocks are the machine's.
     """
     canned = with_canned(setup, domain, frames)
     say(f"canned engine: p50 {canned['p50']:.2f} ms, p99 {canned['p99']:.2f} ms")
@@ -61,5 +61,5 @@ def _added(
     ):
         heard = node.scenes(lambda heard: len(heard) >= frames + _FIRST)[_FIRST:]
     return percentiles(
-        [(now - stamp_of(scene.header.stamp)) / 1e9 - scene.inference_seconds for _, now, scene in heard]
+        [(sent - stamp_of(scene.header.stamp)) / 1e9 - scene.inference_seconds for _, sent, scene in heard]
     )

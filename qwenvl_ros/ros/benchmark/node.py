@@ -31,7 +31,10 @@ ASK_AGAIN_S = 10.0  # ROS drops an answer to a client that its server has not di
 
 
 class Ears:
-    """This process's ROS node; a context manager. heard: (steady seconds, ROS nanoseconds, scene) of each scene."""
+    """This process's ROS node; a context manager.
+
+    heard: of each scene the steady seconds of its receipt, the system's nanoseconds of its publication, and itself.
+    """
 
     def __init__(self, domain: int) -> None:
         if missing_profile():
@@ -63,8 +66,8 @@ class Ears:
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
 
-    def _hear(self, scene: Scene) -> None:
-        self.heard.append((time.monotonic(), time.time_ns(), scene))
+    def _hear(self, scene: Scene, info: Any) -> None:
+        self.heard.append((time.monotonic(), info["source_timestamp"], scene))
 
 
 class NodeProcess:
