@@ -112,7 +112,7 @@ class Active:
         """From the worker's thread."""
         scene = delivery.scene
         self._outputs.publish(delivery.frame.image, scene)
-        self._health.answered(scene.status, scene.status_message)
+        self._health.answered(scene.status, scene.status_message, delivery.result.asked)
         camera = self._cameras.get(scene.camera)
         if camera is not None:
             camera.health.published += 1

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
+from qwenvl_ros.fusion import Counts
 from qwenvl_ros.ros.readiness import Ready
-from qwenvl_ros.scheduling import Counts, Drop
+from qwenvl_ros.scheduling import Counts as SlotCounts
+from qwenvl_ros.scheduling import Drop
 from qwenvl_ros.selftest import Verdict
 from qwenvl_ros.types import Status
 
@@ -96,7 +98,7 @@ class Seen:
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
 
-def seen(health: CameraHealth, counts: Counts | None, now: float) -> Seen:
+def seen(health: CameraHealth, counts: SlotCounts | None, now: float) -> Seen:
     """The counters now, to compare with at the next tick."""
     dropped = dict(counts.dropped) if counts else {}
     refused = sum(health.refused.values())
@@ -162,14 +164,17 @@ class ModelHealth:
     model: str = ""
     device: str = ""
     statuses: Counter[Status] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)  # what became of those that it was asked about
     last_status: Status = Status.OK
     last_message: str = ""
     in_flight: int = 0
     self_test: str = ""  # what it found; "" = it was not run
     suspect: bool = False  # it found the engine not to be healthy
 
-    def answered(self, status: Status, message: str) -> None:
+    def answered(self, status: Status, message: str, asked: Counts | None = None) -> None:
+        """asked: None where it was not asked about relations."""
         self.statuses[status] += 1
+        self.relations.update(asdict(asked) if asked else {})
         self.last_status, self.last_message = status, message
 
 
@@ -187,6 +192,7 @@ def model_report(health: ModelHealth, latencies: Latencies) -> Report:
     values = {"state": health.state, "model": health.model, "device": health.device}
     values["in flight"] = str(health.in_flight)
     values |= {f"scenes {status.name}": str(health.statuses[status]) for status in Status}
+    values |= {f"relations {what.replace('_', ' ')}": str(count) for what, count in health.relations.items()}
     values["self-test"] = health.self_test or "not run: self_test is false"
     values |= latencies.summary()
     if health.failure:

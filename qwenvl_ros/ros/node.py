@@ -24,6 +24,7 @@ from qwenvl_ros.ros.active import Active
 from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
 from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, model_report, ready_health
 from qwenvl_ros.ros.interrupt import Interrupt
+from qwenvl_ros.ros.log import RosLog
 from qwenvl_ros.ros.node_settings import Settings, build
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
@@ -43,6 +44,7 @@ class SceneNode(LifecycleNode):
 
     def __init__(self, create: Create = backends.create) -> None:
         super().__init__("qwenvl")
+        self._log = RosLog(self)
         self._create = create
         self._settings = build({})
         self._slots = Slots(now=lambda: self.get_clock().now().nanoseconds)
@@ -134,6 +136,7 @@ class SceneNode(LifecycleNode):
     def close(self) -> None:
         """Stop, join and free everything, in any state; safe to call twice."""
         self._release()
+        self._log.close()
 
     def _autostart(self) -> None:
         self._start_timer.cancel()

@@ -1,6 +1,7 @@
 """The thread between the slots and the publisher: frames to the engine, scenes back, nobody else waits.
 
     callback: offer(frame)         worker: slots.take -> pipeline.start ... pipeline.finish -> deliver
+                                           or -> pipeline.inquire ... pipeline.conclude -> deliver
     callback: run(errand)          worker: errand.start ... errand.finish -> its outcome
 
 What waits goes to the engine the moment there is room, from whatever thread makes it, so that the engine neither idles
@@ -23,6 +24,7 @@ from typing import Any
 
 from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend, Reply
+from qwenvl_ros.inquiry import Inquiry
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
 from qwenvl_ros.ros.errand import Errand, Refused
 from qwenvl_ros.scheduling import Put, Slots
@@ -62,8 +64,8 @@ class _Flight:
     much of that was told.
     """
 
-    finish: Callable[[Pending], None]
-    tell: Callable[[Pending, str], None]
+    finish: Callable[[Any], None]
+    tell: Callable[[Any, str], None] = lambda question, text: None
     camera: str | None = None
     errand: Errand[Any] | None = None
     said: str = ""
@@ -99,9 +101,10 @@ class Worker:
         self._deliver_partial = deliver_partial
         self._wants_partial = wants_partial
         self._errands: deque[Errand[Any]] = deque()
-        self._flights: dict[Pending, _Flight] = {}
-        self._ended: deque[tuple[Pending, _Flight]] = deque()
-        self._lock = threading.RLock()  # of the three above and of handing over
+        self._flights: dict[Pending | Inquiry, _Flight] = {}
+        self._ended: deque[tuple[Pending | Inquiry, _Flight]] = deque()
+        self._unsettled: set[str] = set()  # cameras whose frame may still be asked about a second time
+        self._lock = threading.RLock()  # of the four above and of handing over
         self._something = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="perception")
@@ -163,7 +166,7 @@ class Worker:
         with self._lock:
             self._flights.clear()
 
-    def _in_engine(self) -> list[tuple[Pending, _Flight]]:
+    def _in_engine(self) -> list[tuple[Pending | Inquiry, _Flight]]:
         with self._lock:
             return list(self._flights.items())
 
@@ -190,8 +193,9 @@ class Worker:
         while self._errands and len(self._flights) < 2 * self._backend.capacity:
             self._begin(self._errands.popleft())
         while not self._stopping and len(self._flights) < self._backend.capacity:
-            # One of each camera, so that none waits in the engine and grows old there.
-            taken = self._slots.take(1, {flight.camera for flight in self._flights.values() if flight.camera})
+            # One of each camera, so that none waits in the engine and grows old there, and scenes come in order.
+            flying = {flight.camera for flight in self._flights.values() if flight.camera}
+            taken = self._slots.take(1, flying | self._unsettled)
             if not taken:
                 return
             frame = taken[0]
@@ -199,7 +203,10 @@ class Worker:
             finish = partial(self._finish, frame, time.monotonic())
             flight = _Flight(finish, partial(self._tell_scene, frame), frame.camera)
             hear = self._hearer(flight, _objects_closed) if self._wants_partial() else None
-            self._take_off(flight, pipeline.start(frame, self._backend, self._model, self._settings(), hear))
+            settings = self._settings()
+            if settings.ask_relations:
+                self._unsettled.add(frame.camera)
+            self._take_off(flight, pipeline.start(frame, self._backend, self._model, settings, hear))
 
     def _begin(self, errand: Errand[Any]) -> None:
         if errand.outcome.done():  # cancelled
@@ -209,15 +216,15 @@ class Worker:
         told = self._hearer(flight, len) if errand.hear else None
         self._take_off(flight, errand.start(self._backend, self._model, self._settings(), told))
 
-    def _take_off(self, flight: _Flight, pending: Pending) -> None:
-        self._flights[pending] = flight
-        pending.future.add_done_callback(partial(self._on_answer, pending))
+    def _take_off(self, flight: _Flight, question: Pending | Inquiry) -> None:
+        self._flights[question] = flight
+        question.future.add_done_callback(partial(self._on_answer, question))
 
-    def _on_answer(self, pending: Pending, future: Future[Reply]) -> None:
+    def _on_answer(self, question: Pending | Inquiry, future: Future[Reply]) -> None:
         """From the engine's thread, or from that of who cancelled."""
         with self._lock:
-            if (flight := self._flights.pop(pending, None)) is not None:
-                self._ended.append((pending, flight))
+            if (flight := self._flights.pop(question, None)) is not None:
+                self._ended.append((question, flight))
             self._hand_over()
         self._something.set()
 
@@ -236,11 +243,36 @@ class Worker:
     def _finish(self, frame: Arrived, taken: float, pending: Pending) -> None:
         try:
             result = pipeline.finish(pending)
-            self._deliver(Delivery(frame, scene_of(result, frame), result, taken - frame.arrived))
+            inquiry = pipeline.inquire(pending, result, self._backend)
         except Exception as error:  # one frame's failure must not end the thread
+            self._settle(frame.camera)
+            self._fail(error)
+            return
+        conclude = partial(self._conclude, frame, taken, pending, result)
+        if inquiry is None:
+            conclude(None)
+            return
+        with self._lock:
+            self._take_off(_Flight(conclude, camera=frame.camera), inquiry)
+
+    def _conclude(
+        self, frame: Arrived, taken: float, pending: Pending, result: Result, inquiry: Inquiry | None
+    ) -> None:
+        self._settle(frame.camera)
+        try:
+            result = pipeline.conclude(pending, result, inquiry)
+            self._deliver(Delivery(frame, scene_of(result, frame), result, taken - frame.arrived))
+        except Exception as error:
             self._fail(error)
 
-    def _tell(self, pending: Pending, flight: _Flight) -> None:
+    def _settle(self, camera: str) -> None:
+        """Nothing more is asked about this camera's frame: its next one may go."""
+        with self._lock:
+            if camera in self._unsettled:
+                self._unsettled.remove(camera)
+                self._hand_over()
+
+    def _tell(self, pending: Pending | Inquiry, flight: _Flight) -> None:
         flight.told = flight.said
         try:
             flight.tell(pending, flight.told)

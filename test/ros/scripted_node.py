@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import sys
 import time
 
@@ -26,6 +27,7 @@ def run():
     parser.add_argument("--stream", type=float, default=0.0, help="seconds before each object of an answer")
     parser.add_argument("--capacity", type=int, default=1)
     parser.add_argument("--real", action="store_true", help="no script: the engine that the parameters name")
+    parser.add_argument("--second", default="{}", help="what it says about relations, where it is asked")
     parser.add_argument("--fail", default="", help="fail each request with these words, after the warm-up")
     parser.add_argument("--unavailable", default="", help="cannot be built, with these words")
     parser.add_argument("--load", type=float, default=0.0, help="seconds to load the model")
@@ -41,6 +43,8 @@ def run():
         count = itertools.count()
 
         def script(request):
+            if "Is each of these statements true?" in request.text:
+                return options.second
             number = next(count)
             if number == 0:
                 return "[]"
@@ -52,6 +56,7 @@ def run():
                 return RequestFailed(options.fail)
             return Delayed(options.delay, options.answer)
 
+        logging.getLogger("qwenvl_ros.backends.scripted").warning("answers come from a script")
         return ScriptedBackend(script, capacity=options.capacity)
 
     return main([sys.argv[0], *rest], create=create)

@@ -6,6 +6,7 @@ from math import nan
 
 import pytest
 
+from qwenvl_ros.fusion import Counts as Asked
 from qwenvl_ros.ros.diagnostics import (
     CameraHealth,
     Latencies,
@@ -112,6 +113,21 @@ def test_the_model():
     failed = ModelHealth(failure="cannot configure: no GPU; set device to cpu")
     assert model_report(failed, latencies).level is Level.ERROR
     assert model_report(failed, latencies).message == "cannot configure: no GPU; set device to cpu"
+
+
+def test_what_became_of_the_relations_that_the_model_was_asked_about():
+    health = ModelHealth(state="active", model="tiny", device="cpu")
+    assert not any("relations" in name for name in model_report(health, Latencies()).values)
+    health.answered(Status.OK, "", Asked(asked=9, agreed=3, disagreed=2, decided=4, left_out=1))
+    health.answered(Status.OK, "", Asked(asked=1, unanswered=1))
+    health.answered(Status.OK, "")
+    values = model_report(health, Latencies()).values
+    told = {
+        name: values[f"relations {name}"]
+        for name in ("asked", "agreed", "disagreed", "decided", "unanswered")
+    }
+    assert told == {"asked": "10", "agreed": "3", "disagreed": "2", "decided": "4", "unanswered": "1"}
+    assert (values["relations unsure"], values["relations left out"]) == ("0", "1")
 
 
 def test_latencies_are_percentiles_of_the_last_ones():
