@@ -33,6 +33,7 @@ setup(
     install_requires=[
         "accelerate>=1.0",
         "jinja2>=3",
+        "mcap>=1.1",
         "mujoco>=3.2",
         "numpy>=1.21",
         "openai>=1.60",
@@ -47,6 +48,7 @@ setup(
         "tqdm>=4.57",
         "transformers>=4.57",
         "xgrammar>=0.1.21",
+        "zstandard>=0.20",
     ],
     extras_require={
         "vllm": ["vllm>=0.11"],
