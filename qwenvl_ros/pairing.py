@@ -114,13 +114,21 @@ class Pairing(Generic[ImageT, DepthT]):
             if abs(apart) <= self.settings.depth_tolerance:
                 return Pair(waiting.image, depth)
             if self._depths[-1][0] > waiting.stamp:
-                reason = f"no depth: the nearest is {apart:+.3f} s off, depth_tolerance is "
-                return Pair(waiting.image, None, f"{reason}{self.settings.depth_tolerance} s")
+                reason = (
+                    f"no depth: the nearest is {apart:+.3f} s off, depth_tolerance is "
+                    f"{self.settings.depth_tolerance} s; raise it, or have the driver synchronise image and depth"
+                )
+                return Pair(waiting.image, None, reason)
         if self._depth_seen is None:
             return Pair(waiting.image, None, "no depth: none has arrived yet; check depth_topic and its QoS")
         silent = now - self._depth_seen
         if silent > self.SILENCE:
-            return Pair(waiting.image, None, f"no depth: the last one came {silent:.1f} s ago")
+            return Pair(
+                waiting.image, None, f"no depth: the last one came {silent:.1f} s ago; check the depth camera"
+            )
         if now - waiting.since >= self.settings.depth_patience:
-            return Pair(waiting.image, None, f"no depth within {self.settings.depth_patience} s")
+            reason = (
+                f"no depth within {self.settings.depth_patience} s; raise depth_patience if depth comes later"
+            )
+            return Pair(waiting.image, None, reason)
         return None

@@ -83,10 +83,12 @@ class Active:
         for name, camera in self._cameras.items():
             after = seen(camera.health, counts.get(name), now)
             publishers, hints = transport.look(self._node, name, camera)
+            before, self._before[name] = self._before[name], after
             found.append(
-                camera_report(name, camera.health, self._before[name], after, camera.since, publishers, hints)
+                camera_report(
+                    name, camera.health, before, after, camera.since, publishers, hints, camera.unheard()
+                )
             )
-            self._before[name] = after
         return found
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from qwenvl_ros.camera_info import CameraInfoRefused
@@ -23,6 +22,7 @@ from qwenvl_ros.ros.conversions.camera import (
 )
 from qwenvl_ros.ros.diagnostics import CameraHealth, Latencies
 from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
+from qwenvl_ros.ros.qos import Listening
 from qwenvl_ros.ros.transforms import FixedPose, NotYet, PoseSource, PoseTopic, Transforms
 from qwenvl_ros.ros.worker import Arrived
 from qwenvl_ros.types import Intrinsics
@@ -62,18 +62,16 @@ class Camera:
             self._poses = FixedPose(fixed)
         elif own.pose_topic:
             self._poses = PoseTopic(node, own.pose_topic, settings().node.target_frame)
+        self._pose_remedy = f"publish {'poses' if own.pose_topic else 'tf'} up to the stamps of the images"
         self.since = time.monotonic()
         self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
         self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
         self._info: Intrinsics | None = None
-        self._info_note = f"no CameraInfo yet on {self._topics.get('camera_info', '')}"
+        where = node.resolve_topic_name(self._topics.get("camera_info", "camera_info"))
+        self._info_note = f"no CameraInfo yet on {where}; start it or set {name}.camera_info_topic"
         self._without_pose: deque[tuple[Arrived, float]] = deque()
         self.image_type = CompressedImage if own.transport == "compressed" else Image
         self._subscriptions = self._subscribe()
-
-    @property
-    def reliability(self) -> str:
-        return self._own.reliability
 
     @property
     def has_depth(self) -> bool:
@@ -95,16 +93,18 @@ class Camera:
     def close(self) -> None:
         """Stop listening, and drop what waits."""
         for each in self._subscriptions:
-            self._node.destroy_subscription(each)
+            each.close()
         self._subscriptions = []
         if self._poses is not None and self._poses is not self._transforms:
             self._poses.close()
         self._pairing.clear()
         self._without_pose.clear()
 
-    def _subscribe(self) -> list[Any]:
-        best_effort = self._own.reliability == "best_effort"
-        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+    def unheard(self) -> str:
+        """Publishers on its topics that QoS keeps it from hearing, with the remedy; "" = none."""
+        return "; ".join(told for each in self._subscriptions if (told := each.unheard()))
+
+    def _subscribe(self) -> list[Listening]:
         wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
             "image": (self.image_type, self._on_image)
         }
@@ -113,8 +113,13 @@ class Camera:
             wanted["depth"] = (CompressedImage if packed else Image, self._on_depth)
             wanted["camera_info"] = (CameraInfo, self._on_info)
         return [
-            self._node.create_subscription(
-                kind, self._topics[topic], callback, QoSProfile(depth=5, reliability=reliability)
+            Listening(
+                self._node,
+                kind,
+                self._topics[topic],
+                callback,
+                self._own.reliability,
+                f"{self.name}.reliability",
             )
             for topic, (kind, callback) in wanted.items()
         ]
@@ -190,7 +195,7 @@ class Camera:
                 if time.monotonic() < deadline:
                     self._without_pose.append((frame, deadline))
                     return
-                self.health.pose_note = f"no pose in {target}: {reason}"
+                self.health.pose_note = f"no pose in {target}: {reason}; {self._pose_remedy}"
                 note = "; ".join(text for text in (frame.note, self.health.pose_note) if text)
                 frame = dataclasses.replace(frame, note=note)
             else:

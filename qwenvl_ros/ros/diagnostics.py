@@ -106,12 +106,20 @@ def seen(health: CameraHealth, counts: SlotCounts | None, now: float) -> Seen:
 
 
 def camera_report(
-    name: str, health: CameraHealth, before: Seen, after: Seen, since: float, publishers: int, hints: str
+    name: str,
+    health: CameraHealth,
+    before: Seen,
+    after: Seen,
+    since: float,
+    publishers: int,
+    hints: str,
+    unheard: str = "",
 ) -> Report:
     """One camera since the tick before.
 
     since: steady time at which it was subscribed to. publishers: how many there are on its image topic. hints: what
-    may keep messages from arriving (QoS, transport), "" = nothing known.
+    may keep its images from arriving (transport, DDS profile), "" = nothing known. unheard: publishers on its topics
+    that its QoS shuts out, "" = none.
     """
     span = max(after.time - before.time, 1e-6)
     rate_in, rate_out = (after.arrived - before.arrived) / span, (after.published - before.published) / span
@@ -125,7 +133,7 @@ def camera_report(
         if publishers == 0:
             message += f"nothing publishes there; start the camera or set {name}.image_topic"
         else:
-            message += hints or "its publisher is silent; check the camera"
+            message += unheard or hints or "its publisher is silent; check the camera"
     elif refused:
         level = Level.ERROR if rate_out == 0 else Level.WARN
         message = f"{refused} messages refused, the last: {health.last_refusal}"
@@ -138,6 +146,8 @@ def camera_report(
     elif after.without_stamp > before.without_stamp:
         level = Level.WARN
         message += "; images have no stamp: the time of arrival is used, set header.stamp in the driver"
+    elif unheard:
+        level, message = Level.WARN, f"{message}; {unheard}"
     elif health.depth_note or health.pose_note:
         level, message = Level.WARN, f"{message}; {health.depth_note or health.pose_note}"
     values = {

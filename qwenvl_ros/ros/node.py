@@ -21,6 +21,7 @@ from qwenvl_ros import backends
 from qwenvl_ros.backends import BackendError
 from qwenvl_ros.ros import transport
 from qwenvl_ros.ros.active import Active
+from qwenvl_ros.ros.alarms import Alarms
 from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
 from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, model_report, ready_health
 from qwenvl_ros.ros.interrupt import Interrupt
@@ -55,11 +56,10 @@ class SceneNode(LifecycleNode):
         self._active: Active | None = None
         self._told = Parameters(self, self._use)
         self._outputs = Outputs(self)
+        self._alarms = Alarms()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._report_timer = self.create_timer(DIAGNOSTICS_S, self._report, clock=steady)
-        for hint in self._told.unknown():
-            self.get_logger().warning(hint)
         self._start_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -184,7 +184,10 @@ class SceneNode(LifecycleNode):
     def _report(self) -> None:
         cameras = self._active.reports() if self._active is not None else []
         hints = "; ".join(self._told.unknown())
-        reports = [model_report(self._health, self._latencies), *cameras, transport.report(hints)]
+        around = [*cameras, transport.report(hints)]
+        for line in self._alarms.news(around, time.monotonic()):
+            self.get_logger().warning(line)
+        reports = [model_report(self._health, self._latencies), *around]
         stamp = self.get_clock().now().nanoseconds
         self._diagnostics.publish(to_diagnostics(reports, stamp, self.get_fully_qualified_name()))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
-from rclpy.qos import ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 from rclpy.validate_topic_name import validate_topic_name
 
@@ -15,7 +14,7 @@ from qwenvl_ros import zoo
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.diagnostics import Level, Report
 from qwenvl_ros.ros.node_settings import CameraSettings, topics
-from qwenvl_ros.selftest.facts import PROFILES
+from qwenvl_ros.selftest.facts import PROFILES, SHM, shared_memory
 from qwenvl_ros.settings import SettingError
 
 _PROFILE = "config/fastdds_shm.xml"
@@ -35,7 +34,10 @@ def check_topics(camera: str, settings: CameraSettings) -> None:
 
 
 def look(node: Node, name: str, camera: Camera) -> tuple[int, str]:
-    """How many publish on a camera's image topic, and what keeps their images from arriving ("" = nothing known)."""
+    """How many publish on a camera's image topic, and what keeps their images from arriving ("" = nothing known).
+
+    Not their QoS: that is the subscription's to tell.
+    """
     found = node.get_publishers_info_by_topic(camera.health.topic)
     if not found:
         return 0, ""
@@ -46,15 +48,12 @@ def look(node: Node, name: str, camera: Camera) -> tuple[int, str]:
             f"{found[0].topic_type} is published there, not {wanted}; set {name}.transport to {other} "
             f"or {name}.image_topic to another topic"
         )
-    offered = {each.qos_profile.reliability for each in found}
-    if camera.reliability == "reliable" and offered == {ReliabilityPolicy.BEST_EFFORT}:
-        return len(found), f"its publisher is best effort; set {name}.reliability to best_effort"
     return len(found), missing_profile()
 
 
 def missing_profile() -> str:
     """What to do about Fast DDS without a profile that lets large images through; "" = nothing."""
-    if "fastrtps" not in get_rmw_implementation_identifier():
+    if not _fast_dds():
         return ""
     set_to = [os.environ[name] for name in PROFILES if os.environ.get(name)]
     if any(Path(path).is_file() for path in set_to):
@@ -66,12 +65,19 @@ def missing_profile() -> str:
     )
 
 
-def report(unknown_parameters: str) -> Report:
-    """The middleware, and parameters that nobody takes."""
-    missing = missing_profile()
+def _fast_dds() -> bool:
+    return "fastrtps" in get_rmw_implementation_identifier()
+
+
+def report(unknown_parameters: str, shm: Path = SHM) -> Report:
+    """The middleware, the shared memory it passes images through, and parameters that nobody takes."""
+    room = shared_memory(shm)
+    uses = bool(room.remedy) and _fast_dds()
+    small = f"{room.name} has {room.value}; {room.remedy}" if uses else ""
     values = {"rmw": get_rmw_implementation_identifier(), "domain": os.environ.get("ROS_DOMAIN_ID", "0")}
     values |= {name: os.environ[name] for name in PROFILES if name in os.environ}
-    notes = [note for note in (unknown_parameters, missing) if note]
+    values[room.name] = room.value
+    notes = [note for note in (unknown_parameters, missing_profile(), small) if note]
     return Report(
         "set-up", Level.WARN if notes else Level.OK, "; ".join(notes) or "as it should be", "", values
     )

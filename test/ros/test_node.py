@@ -53,7 +53,47 @@ def test_hints_when_the_publisher_does_not_fit(near, start):
     status = node.report("camera a", lambda s: "transport" in s.message)
     assert status.level == DiagnosticStatus.ERROR and "set a.transport to compressed" in status.message
     status = node.report("camera b", lambda s: "best effort" in s.message)
-    assert "set b.reliability to best_effort" in status.message
+    told = "/b/image_raw is published best effort by /near, which a reliable subscription cannot hear"
+    assert told in status.message and "set b.reliability to best_effort" in status.message
+    node.until(lambda: "incompatible RELIABILITY" in node.log() or node._pause(), "the event in the log")
+    assert "set b.reliability to best_effort (incompatible RELIABILITY)" in node.log()
+    assert "set a.transport to compressed" in node.log()
+
+
+def test_qos_can_be_overridden_by_topic(near, start):
+    """Also that of one topic of a camera, whose others are heard."""
+    override = "qos_overrides./camera/depth/image_raw.subscription.reliability"
+    node = start("camera.depth_topic:=/camera/depth/image_raw", f"{override}:=reliable")
+    publisher = near.publisher(Image, "/camera/image_raw", ReliabilityPolicy.BEST_EFFORT)
+    near.publisher(Image, "/camera/depth/image_raw", ReliabilityPolicy.BEST_EFFORT)
+    node.wait_active()
+    assert node.get(override).string_value == "reliable"
+    scene_for(node, publisher)
+    node.diagnostics.clear()
+
+    def told():
+        publisher.publish(picture(near.now()))
+        near.executor.spin_once(timeout_sec=0.1)
+        return any(f"set {override} to best_effort" in s.message for a in node.diagnostics for s in a.status)
+
+    node.until(told, "the depth that is not heard")
+
+
+def test_depth_that_is_never_in_sync_and_a_missing_camera_info_are_told(near, start):
+    node = start("camera.depth_topic:=/camera/depth/image_raw")
+    publisher = near.publisher(Image, "/camera/image_raw")
+    depths = near.publisher(Image, "/camera/depth/image_raw")
+    node.wait_active()
+    for late, words in ((50_000_000, "raise it"), (0, "set camera.camera_info_topic")):
+
+        def told(late=late, words=words):
+            stamp = near.now()
+            depths.publish(to_depth_image(np.full((48, 64), 2.0, np.float32), stamp + late, "optical"))
+            publisher.publish(picture(stamp))
+            near.executor.spin_once(timeout_sec=0.1)
+            return any(words in s.message for a in node.diagnostics for s in a.status) and words in node.log()
+
+        node.until(told, words)
 
 
 def test_a_clock_that_jumps_back_starts_afresh(near, start):

@@ -7,11 +7,14 @@ from math import nan
 import pytest
 
 from qwenvl_ros.fusion import Counts as Asked
+from qwenvl_ros.ros import transport
+from qwenvl_ros.ros.alarms import AGAIN_S, Alarms
 from qwenvl_ros.ros.diagnostics import (
     CameraHealth,
     Latencies,
     Level,
     ModelHealth,
+    Report,
     camera_report,
     model_report,
     seen,
@@ -20,8 +23,8 @@ from qwenvl_ros.scheduling import Counts, Drop
 from qwenvl_ros.types import Status
 
 
-def report(health, before, after, since=0.0, publishers=1, hints=""):
-    return camera_report("front", health, before, after, since, publishers, hints)
+def report(health, before, after, since=0.0, publishers=1, hints="", unheard=""):
+    return camera_report("front", health, before, after, since, publishers, hints, unheard)
 
 
 def healthy():
@@ -94,6 +97,37 @@ def test_missing_stamps_depth_and_pose():
     assert "the last one came" in report(health, now, now).message
     health.depth_note, health.pose_note = "", "no pose in base_link: extrapolation"
     assert "extrapolation" in report(health, now, now).message
+
+
+def test_publishers_that_are_not_heard_are_told_even_where_others_are():
+    health, before = healthy()
+    health.last_arrival = 11.0
+    unheard = "/depth is published best effort by /driver: set front.reliability to best_effort"
+    found = report(health, before, seen(health, None, 11.0), hints="the profile", unheard=unheard)
+    assert found.level is Level.WARN and unheard in found.message
+    silent = report(health, before, seen(health, None, 15.0), hints="the profile", unheard=unheard)
+    assert silent.level is Level.STALE and unheard in silent.message and "the profile" not in silent.message
+
+
+def test_the_log_is_told_when_something_turns_bad_and_now_and_then_after():
+    alarms = Alarms()
+    well = Report("camera front", Level.OK, "10.0 Hz in")
+    silent = Report("camera front", Level.STALE, "no image for 3 s on /front/image_raw: check the camera")
+    longer = Report("camera front", Level.STALE, "no image for 4 s on /front/image_raw: check the camera")
+    stampless = Report("camera front", Level.WARN, "images have no stamp")
+    assert alarms.news([well], 0.0) == []
+    assert alarms.news([silent], 1.0) == [f"camera front: {silent.message}"]
+    assert alarms.news([longer, Report("camera back", Level.OK, "")], 2.0) == []
+    assert alarms.news([stampless], 3.0) == ["camera front: images have no stamp"]
+    assert alarms.news([well], 4.0) == alarms.news([longer], 5.0) == []  # comes and goes
+    assert alarms.news([longer], 1.0 + AGAIN_S) == [f"camera front: {longer.message}"]
+
+
+def test_small_shared_memory_is_told(monkeypatch, tmp_path):
+    assert "--shm-size" not in transport.report("", tmp_path).message
+    monkeypatch.setattr("qwenvl_ros.selftest.facts.LEAST_SHM_MB", 1e12)
+    found = transport.report("", tmp_path)
+    assert found.level is Level.WARN and "--shm-size=1g" in found.message
 
 
 def test_the_model():
