@@ -16,7 +16,7 @@ from math import nan
 
 from qwenvl_ros import asking, fusion
 from qwenvl_ros.backends import Backend, BackendError, Reply
-from qwenvl_ros.fusion import Counts
+from qwenvl_ros.fusion import Counts, Key
 from qwenvl_ros.grounding import Placement, statements
 from qwenvl_ros.grounding.statements import Named, Statement
 from qwenvl_ros.perception import PerceptionSettings
@@ -96,24 +96,27 @@ def begin(
     return Inquiry(scene, unlikely, asked, left_out, reliability, timeout, future, placed)
 
 
-def end(inquiry: Inquiry) -> tuple[Scene, Counts]:
-    """Wait for the answer, at most until the time-out, and join it with the scene.
+def told(inquiry: Inquiry) -> tuple[dict[Key, float], str]:
+    """Wait for the answer, at most until the time-out: see statements.Told; the reason where there is none.
 
-    Never raises for what the engine or the model did: the scene is then as it was, but for a note.
+    Never raises for what the engine or the model did.
     """
-    scene, keys = inquiry.scene, [fusion.key_of(one) for one in inquiry.asked]
+    keys = [fusion.key_of(one) for one in inquiry.asked]
+    remedy = "raise timeout, or lower max_asked"
     try:
-        reply = asking.reply_of(
-            inquiry.future, inquiry.placed, inquiry.timeout, "raise timeout, or lower max_asked"
-        )
-        finished = reply.finish == "stop"
-        answer = statements.told(reply.text, len(keys), finished=finished, tokens=reply.tokens)
-        told, message = dict(zip(keys, answer.probabilities, strict=True)), answer.message
+        reply = asking.reply_of(inquiry.future, inquiry.placed, inquiry.timeout, remedy)
     except BackendError as error:
-        told, message = dict.fromkeys(keys, nan), str(error)
-    relations, counts = fusion.fuse(
-        scene.objects, [*scene.relations, *inquiry.unlikely], told, inquiry.reliability
-    )
+        return dict.fromkeys(keys, nan), str(error)
+    finished = reply.finish == "stop"
+    answer = statements.told(reply.text, len(keys), finished=finished, tokens=reply.tokens)
+    return dict(zip(keys, answer.probabilities, strict=True)), answer.message
+
+
+def end(inquiry: Inquiry) -> tuple[Scene, Counts]:
+    """Wait as told() does, and join the answer with the scene; without one it is as it was, but for a note."""
+    scene, (said, message) = inquiry.scene, told(inquiry)
+    stated = [*scene.relations, *inquiry.unlikely]
+    relations, counts = fusion.fuse(scene.objects, stated, said, inquiry.reliability)
     notes = [scene.status_message, f"asked about relations: {message}" if message else ""]
     scene = replace(scene, relations=tuple(relations), status_message="; ".join(filter(None, notes)))
     return scene, replace(counts, left_out=inquiry.left_out)

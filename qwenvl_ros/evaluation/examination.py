@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from qwenvl_ros import pipeline
+from qwenvl_ros import inquiry, pipeline
 from qwenvl_ros.backends import Backend
+from qwenvl_ros.evaluation.opinions import Opinions, opinions
 from qwenvl_ros.evaluation.reasoning import Findings, findings
 from qwenvl_ros.evaluation.scoring import Case, Scores, Target, Verdict, judge, summarise
 from qwenvl_ros.evaluation.sights import Sight, sights
@@ -56,10 +57,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One scene: the answers to its questions, and what was made of the boxes of "every object"."""
+    """One scene: the answers to its questions, and what was made of the boxes of "every object".
+
+    opinions: what the model said of relations where it was asked, see opinions.py.
+    """
 
     findings: Findings
     answers: Sequence[Answered] = ()
+    opinions: Opinions = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ def examine(
 ) -> Iterator[Examined]:
     """Each scene's questions answered, in the order of the seeds.
 
-    Twice the backend's capacity is kept in flight, so that it never waits for the renderer.
+    Twice the backend's capacity is kept in flight, so that it never waits for the renderer. With ask_relations the
+    relations without depth are those that the model was asked about.
     """
     waiting: deque[tuple[Sight, Question, Pending]] = deque()
     answers: list[Answered] = []
@@ -118,11 +124,16 @@ def examine(
     def finish_oldest() -> Iterator[Examined]:
         """The scene whose last question it was."""
         sight, question, pending = waiting.popleft()
-        scene = pipeline.finish(pending).scene
-        answers.append(answered(question, scene))
+        result = pipeline.finish(pending)
+        answers.append(answered(question, result.scene))
         if question.query.kind is Kind.EVERY:  # the last of KINDS
-            found = [Detection(o.label, o.query, o.box, o.score) for o in scene.objects]
-            yield Examined(findings(sight, found, settings), tuple(answers))
+            found = [Detection(o.label, o.query, o.box, o.score) for o in result.scene.objects]
+            said: Opinions = Counter()
+            relations = None
+            if (asked := pipeline.inquire(pending, result, backend)) is not None:
+                said = opinions(sight, result.scene.objects, inquiry.told(asked)[0])
+                relations = pipeline.conclude(pending, result, asked).scene.relations
+            yield Examined(findings(sight, found, settings, relations), tuple(answers), said)
             answers.clear()
 
     try:

@@ -75,20 +75,29 @@ class Findings:
     boxes: dict[str, Box] = field(default_factory=dict)
 
 
-def findings(sight: Sight, answer: Sequence[Detection], settings: PerceptionSettings) -> Findings:
-    """Reason about a scene from the boxes of an answer, with depth and without, and compare with the truth."""
+def findings(
+    sight: Sight,
+    answer: Sequence[Detection],
+    settings: PerceptionSettings,
+    flat_relations: Sequence[Relation] | None = None,
+) -> Findings:
+    """Reason about a scene from the boxes of an answer, with depth and without, and compare with the truth.
+
+    flat_relations: those without depth, where the model was asked about them; None = of geometry alone.
+    """
     made = Findings(sight.seed)
     objects, cover = objects_of(answer, sight.frame, settings, {})
     relations, _ = relations_of(objects, cover, sight.frame, settings, {})
-    pairing = _Pairing(sight, objects)
+    pairing = Pairing(sight, objects)
     made.boxes = {one.id: one.box for one in objects}
     for figure in (Figure.AWAY, Figure.FOUND, Figure.ALL):
         _tell_relations(made, figure, relations, sight.facts, pairing)
     flat = replace(sight.frame, depth=None)
     boxed, uncovered = objects_of(answer, flat, settings, {})
     seen = [fact for fact in sight.facts if fact.predicate not in ("left_of", "above")]
-    told, _ = relations_of(boxed, uncovered, flat, settings, {})
-    _tell_relations(made, Figure.FLAT, told, [*seen, *sight.facts_in_view], pairing)
+    if flat_relations is None:
+        flat_relations, _ = relations_of(boxed, uncovered, flat, settings, {})
+    _tell_relations(made, Figure.FLAT, flat_relations, [*seen, *sight.facts_in_view], pairing)
     eye = sight.found.pose.translation.tolist()
     share = np.nan_to_num(cover.share)
     for index, one in enumerate(objects):
@@ -108,7 +117,7 @@ def findings(sight: Sight, answer: Sequence[Detection], settings: PerceptionSett
     return made
 
 
-class _Pairing:
+class Pairing:
     """Which object is which thing. things: index of the thing by object id; made_up: ids that are nothing."""
 
     def __init__(self, sight: Sight, objects: Sequence[SceneObject]) -> None:
@@ -128,20 +137,20 @@ class _Pairing:
 
 
 def _tell_relations(
-    made: Findings, figure: Figure, told: Sequence[Relation], facts: Sequence[Fact], pairing: _Pairing
+    made: Findings, figure: Figure, told: Sequence[Relation], facts: Sequence[Fact], pairing: Pairing
 ) -> None:
-    counted = _counted(figure, facts, pairing.found if figure is Figure.FOUND else pairing.asked)
+    counting = counted(figure, facts, pairing.found if figure is Figure.FOUND else pairing.asked)
     said: dict[Key, Truth] = {}
     for relation in told:
         ends = [pairing.things.get(name) for name in (relation.subject_id, relation.object_id)]
         if ends[0] is not None and ends[1] is not None:
-            said[_key(ends[0], relation.predicate, ends[1])] = relation.truth
+            said[stated_once(ends[0], relation.predicate, ends[1])] = relation.truth
         elif relation.truth is Truth.TRUE and figure is not Figure.FOUND and _invented(relation, pairing):
             made.counts[figure, relation.predicate, "wrong"] += 1
             if figure is Figure.AWAY:
                 ids = relation.subject_id, relation.predicate, relation.object_id
                 made.faults.append(Fault(*ids, Truth.TRUE, False, nan))
-    for key, fact in counted.items():
+    for key, fact in counting.items():
         first, predicate, second = key
         truth = said.get(key, Truth.FALSE)
         happened = ["pairs"]
@@ -157,14 +166,14 @@ def _tell_relations(
             made.faults.append(Fault(*names, truth, fact.holds, fact.margin))
 
 
-def _counted(figure: Figure, facts: Sequence[Fact], things: frozenset[int]) -> dict[Key, Fact]:
+def counted(figure: Figure, facts: Sequence[Fact], things: frozenset[int]) -> dict[Key, Fact]:
     """The facts between these things that count for a figure, each once."""
     bearing = {f.object for f in facts if f.predicate == "on" and f.holds and f.subject not in things}
     least = {"occludes": AWAY_PIXELS}
     if figure is Figure.FLAT:
         least |= dict.fromkeys(("left_of", "above"), AWAY_PIXELS)
     return {
-        _key(f.subject, f.predicate, f.object): f
+        stated_once(f.subject, f.predicate, f.object): f
         for f in facts
         if {f.subject, f.object} <= things
         and not (f.predicate == "clear" and f.subject in bearing)  # what lies on it need not be found
@@ -172,14 +181,14 @@ def _counted(figure: Figure, facts: Sequence[Fact], things: frozenset[int]) -> d
     }
 
 
-def _key(first: int, predicate: str, second: int) -> Key:
+def stated_once(first: int, predicate: str, second: int) -> Key:
     """Symmetric predicates are stated once, in whichever direction."""
     if predicate in SYMMETRIC:
         first, second = sorted((first, second))
     return first, predicate, second
 
 
-def _invented(relation: Relation, pairing: _Pairing) -> bool:
+def _invented(relation: Relation, pairing: Pairing) -> bool:
     """Whether it speaks of an object that is not there, and of none that is ignored."""
     ends = {relation.subject_id, relation.object_id}
     return bool(ends & pairing.made_up) and ends <= pairing.made_up | pairing.things.keys()

@@ -9,6 +9,7 @@ examples:
   qwenvl evaluate --scenes 300 --seed 90000
   qwenvl evaluate --scenes 300 --seed 91000 --boxes truth --depth-noise 0.01 --depth-holes 0.05
   qwenvl evaluate --scenes 50 --model Qwen/Qwen3-VL-4B-Instruct --json scores.json --html scores.html
+  qwenvl evaluate --scenes 300 --model 8b --ask-relations     # and how far its word on relations goes
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from qwenvl_ros import backends, zoo
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.evaluation import fit, scored
 from qwenvl_ros.evaluation.examination import Answered, Examined, Result, examine, examine_truth, result
+from qwenvl_ros.evaluation.opinions import Reliability, reliabilities
 from qwenvl_ros.evaluation.page import figure, page
 from qwenvl_ros.evaluation.reasoning import Figure
 from qwenvl_ros.evaluation.reasoning_page import HEADINGS, objects, row
@@ -55,6 +57,14 @@ COLUMNS = {
     "absent_rate": "absent",
     "calibration_error": "calib",
 }
+ASKED = {
+    "asked": "asked",
+    "answered": "answered",
+    "yes_right": "right where so",
+    "no_right": "where not",
+    "reliability": "reliability",
+}
+LEAST_ASKED = 0.51  # relation_reliability from which a model is asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "constrained",
         "timeout",
         "min_score",
+        "ask_relations",
+        "max_asked",
     )
 
 
@@ -104,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
     if args.boxes == "truth" and args.calibrate:
         raise ToolError("--calibrate fits what a model's scores are worth; leave out --boxes truth")
     settings, sensor = read_settings(args, PerceptionSettings), read_settings(args, Sensor)
+    if args.boxes == "truth" and settings.ask_relations:
+        raise ToolError("--ask-relations asks the model; leave out --boxes truth")
     seeds = range(args.seed, args.seed + args.scenes)
     ran: dict[str, Any] = {"boxes": args.boxes, **dataclasses.asdict(sensor), "seed": args.seed}
     if args.boxes == "truth":
@@ -112,6 +126,9 @@ def run(args: argparse.Namespace) -> int:
     model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
     if args.calibrate:
         model = dataclasses.replace(model, calibration=())
+    if settings.ask_relations:  # whatever its word counts for: that is what is measured
+        least = max(model.relation_reliability, LEAST_ASKED)
+        model = dataclasses.replace(model, relation_reliability=least)
     backend = backends.create(model, read_settings(args, EngineSettings))
     ran = {"model": backend.model, "backend": args.backend, "device": backend.device, **ran}
     try:
@@ -138,9 +155,10 @@ def report(args: argparse.Namespace, examination: Iterator[Examined], ran: dict[
     ran |= {"scenes": len(scenes), "queries": len(everything), "seconds": round(seconds, 3)}
     if everything:
         ran["seconds_per_query"] = round(seconds / len(everything), 4)
-    show(scores, reasoned, ran)
+    said = reliabilities([scene.opinions for scene in scenes])
+    show(scores, reasoned, said, ran)
     if args.json:
-        plain = to_json(scores, reasoned, ran)
+        plain = to_json(scores, reasoned, said, ran)
         Path(args.json).write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if args.html:
         Path(args.html).write_text(page(scenes, scores, reasoned, ran), encoding="utf-8")
@@ -165,7 +183,9 @@ def write_calibration(answers: Sequence[Answered], path: Path) -> None:
     print(f"{path}: put this line into the model's entry of config/zoo.yaml")
 
 
-def to_json(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> dict[str, Any]:
+def to_json(
+    scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran: dict[str, Any]
+) -> dict[str, Any]:
     """What was run, the scores of the queries that name something at the top, the rest under its name; NaN as null."""
     kinds = {name: _plain(s) for name, s in scores.kinds.items()}
     for group in kinds.values():
@@ -177,11 +197,12 @@ def to_json(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> dict[st
         "every": _plain(scores.every),
         "statuses": scores.statuses,
         **_plain(reasoned),
+        "relations_asked": {name: _plain(each) for name, each in said.items()},
         "idf1": None,  # of moving scenes, which these are not
     }
 
 
-def show(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> None:
+def show(scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran: dict[str, Any]) -> None:
     """The scores as tables, on standard output."""
     console = Console(highlight=False)
     if scores.statuses:
@@ -196,6 +217,11 @@ def show(scores: Result, reasoned: Reasoning, ran: dict[str, Any]) -> None:
             rows = (row(getattr(reasoned, each.value)[predicate]) for each in figures)
             table.add_row(predicate, *chain.from_iterable(rows))
         console.print("relations " + " | ".join(HEADINGS[each] for each in figures), table, sep="\n")
+    if said:
+        table = _table(ASKED.values())
+        for name, each in said.items():
+            table.add_row(name, *(figure(getattr(each, column)) for column in ASKED))
+        console.print("what the model says of relations, asked about them without depth", table, sep="\n")
     console.print("\n".join(f"{name}: {value}" for name, value in objects(reasoned).items()))
     console.print("  ".join(f"{name} {value}" for name, value in {**ran, **scores.statuses}.items()))
 

@@ -244,7 +244,7 @@ def test_the_json_is_strict_and_has_what_was_promised(asked):
     }
     scores = scored(asked, lambda question: "[]")
     ran = {"seconds": 1.0, "seed": 500}
-    plain = json.loads(json.dumps(evaluate.to_json(scores, reasoning([]), ran), allow_nan=False))
+    plain = json.loads(json.dumps(evaluate.to_json(scores, reasoning([]), {}, ran), allow_nan=False))
     assert keys <= set(plain)
     assert plain["precision"] is None and plain["recall"] == 0.0
     assert {"precision", "recall", "f1", "support"} == set(next(iter(plain["per_label"].values())))
