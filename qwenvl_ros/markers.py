@@ -11,15 +11,20 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from qwenvl_ros.drawing import colours_of
+from qwenvl_ros.relations import PREDICATES, UNARY
 from qwenvl_ros.types import Occlusion, Relation, Scene, SceneObject, Truth, Vector
 
 LIFETIME_S = 10  # of markers whose node died; a living one replaces them with each scene
-_SHOWN = (
-    "on",
-    "inside",
-    "touching",
-    "occludes",
-)  # relations drawn as arrows; all of them would hide the scene
+# Relations drawn as arrows, each in a namespace of its own, so that a viewer can hide it; `clear` has one end only.
+ARROWS = tuple(predicate for predicate in PREDICATES if predicate not in UNARY)
+# How solid a box is. The less is seen the fainter; what is not known looks like nothing else.
+OPACITY = {
+    Occlusion.NONE: 0.8,
+    Occlusion.UNKNOWN: 0.6,
+    Occlusion.PARTIAL: 0.45,
+    Occlusion.HEAVY: 0.3,
+    Occlusion.FULL: 0.15,
+}
 _THINNEST = 0.005  # metres; a flat cube would not be seen
 _TEXT_HEIGHT = 0.03  # metres
 _ARROW: Vector = (0.004, 0.01, 0.015)  # metres: shaft, head, length of the head
@@ -67,15 +72,15 @@ class MarkerBuilder:
     def of(self, scene: Scene) -> list[Marker]:
         """Cubes, texts and arrows of the objects that have a position, in the scene's reference frame.
 
-        Cubes carry the objects' extents, texts their id and how much is seen, arrows the TRUE relations on, inside,
-        touching and occludes.
+        Namespaces are <camera>/boxes: cubes of the objects' extents, the more solid the more is seen; <camera>/texts:
+        their id and how much is seen; and <camera>/<predicate>: arrows from subject to object of what is TRUE.
         """
         placed = [(each, each.position) for each in scene.objects if each.position is not None]
         centres = {each.id: position for each, position in placed}
         groups = {
             "boxes": [_box(scene, number, *item) for number, item in enumerate(placed)],
             "texts": [_text(scene, number, *item) for number, item in enumerate(placed)],
-            "relations": _arrows(scene, centres),
+            **{predicate: _arrows(scene, predicate, centres) for predicate in ARROWS},
         }
         markers: list[Marker] = []
         for kind, group in groups.items():
@@ -108,7 +113,7 @@ def _box(scene: Scene, number: int, item: SceneObject, position: Vector) -> Mark
         _frame(scene),
         position=position,
         scale=(length, width, height),
-        colour=_colour(item.id, [each.id for each in scene.objects], 0.5),
+        colour=_colour(item.id, [each.id for each in scene.objects], OPACITY[item.occlusion]),
     )
 
 
@@ -131,23 +136,22 @@ def _text(scene: Scene, number: int, item: SceneObject, position: Vector) -> Mar
     )
 
 
-def _arrows(scene: Scene, centres: dict[str, Vector]) -> list[Marker]:
+def _arrows(scene: Scene, predicate: str, centres: dict[str, Vector]) -> list[Marker]:
     def drawn(relation: Relation) -> bool:
         known = relation.subject_id in centres and relation.object_id in centres
-        apart = relation.subject_id != relation.object_id
-        return known and apart and relation.truth is Truth.TRUE and relation.predicate in _SHOWN
+        return known and relation.truth is Truth.TRUE and relation.predicate == predicate
 
     return [
         Marker(
-            f"{scene.camera}/relations",
+            f"{scene.camera}/{predicate}",
             number,
             Kind.ARROW,
             scene.stamp,
             _frame(scene),
             scale=_ARROW,
-            colour=_colour(relation.predicate, _SHOWN, 0.9),
+            colour=_colour(predicate, ARROWS, 0.9),
             points=(centres[relation.subject_id], centres[relation.object_id]),
-            text=relation.predicate,
+            text=predicate,
         )
         for number, relation in enumerate(filter(drawn, scene.relations))
     ]

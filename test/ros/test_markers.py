@@ -52,7 +52,16 @@ def test_without_a_pose_the_text_is_above_in_the_optical_frame():
     assert text.pose.position.y < 2.0 - 0.1 and text.pose.position.z == 0.5
 
 
-def test_true_relations_are_arrows():
+def test_the_less_is_seen_the_fainter_a_box_and_unknown_looks_like_nothing_else():
+    levels = (Occlusion.NONE, Occlusion.PARTIAL, Occlusion.HEAVY, Occlusion.FULL, Occlusion.UNKNOWN)
+    objects = [replace(CUBE, id=each.name, occlusion=each) for each in levels]
+    found = shown(MarkerBuilder().of(scene(objects)))
+    opacities = [found["front/boxes", number].color.a for number in range(len(levels))]
+    assert opacities[:4] == sorted(opacities[:4], reverse=True) and len(set(opacities)) == 5
+    assert all(0.1 <= each <= 1.0 for each in opacities)
+
+
+def test_true_relations_are_arrows_in_a_namespace_for_each_predicate():
     relations = [
         relation("mug_1", "on", "cube_1"),
         relation("mug_1", "inside", "cube_1", Truth.UNKNOWN),
@@ -61,9 +70,21 @@ def test_true_relations_are_arrows():
         relation("mug_1", "touching", "picture_1"),
     ]
     found = shown(MarkerBuilder().of(scene([CUBE, MUG, FLAT], relations)))
-    arrows = [each for (namespace, _), each in found.items() if namespace == "front/relations"]
-    assert [(each.type, each.text) for each in arrows] == [(Marker.ARROW, "on")]
-    assert [point.z for point in arrows[0].points] == [0.8, 0.5]
+    arrows = {key: each for key, each in found.items() if each.type == Marker.ARROW}
+    assert {key: each.text for key, each in arrows.items()} == {
+        ("front/on", 0): "on",
+        ("front/left_of", 0): "left_of",
+    }
+    assert [point.z for point in arrows["front/on", 0].points] == [0.8, 0.5]
+    colours = {(each.color.r, each.color.g, each.color.b) for each in arrows.values()}
+    assert len(colours) == 2
+
+
+def test_an_arrow_whose_relation_ended_is_deleted():
+    builder = MarkerBuilder()
+    builder.of(scene([CUBE, MUG], [relation("mug_1", "on", "cube_1")]))
+    found = shown(builder.of(scene([CUBE, MUG])))
+    assert found["front/on", 0].action == Marker.DELETE
 
 
 def test_what_is_gone_is_deleted_and_other_cameras_stay():
