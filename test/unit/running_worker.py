@@ -26,7 +26,7 @@ def frame(camera="front", stamp=1, note=""):
 class Running:
     """A worker and what it delivered."""
 
-    def __init__(self, script, capacity=8, deliver=None, wants_partial=False, backend=None):
+    def __init__(self, script, capacity=8, deliver=None, wants_partial=False, backend=None, model=MODEL):
         self.delivered = queue.Queue()
         self.partial = queue.Queue()
         self.failures = queue.Queue()
@@ -36,7 +36,7 @@ class Running:
         self.worker = Worker(
             self.slots,
             self.backend,
-            MODEL,
+            model,
             lambda: self.settings,
             deliver or self.delivered.put,
             self.failures.put,

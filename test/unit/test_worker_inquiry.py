@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 
-import numpy as np
 import pytest
+from running_worker import PATIENCE, Dictated, Running, frame
 
 from qwenvl_ros import pipeline, zoo
 from qwenvl_ros.backends import Reply
-from qwenvl_ros.backends.replies import PendingReply
 from qwenvl_ros.backends.scripted import HANG, ScriptedBackend
 from qwenvl_ros.pipeline import PerceptionSettings
-from qwenvl_ros.ros.worker import Arrived, Worker
-from qwenvl_ros.scheduling import Limits, Slots
 from qwenvl_ros.types import Source, Status, Truth
 
-PATIENCE = 60.0
 MODEL = zoo.resolve("8b")
 FOUND = (
     '[{"bbox_2d": [400, 400, 500, 500], "label": "cube"}, {"bbox_2d": [300, 350, 600, 700], "label": "bowl"}]'
@@ -26,32 +21,8 @@ FOUND = (
 INSIDE = ("cube_1", "inside", "bowl_1")
 
 
-def frame(camera="front", stamp=1):
-    return Arrived(camera, np.zeros((48, 64, 3), np.uint8), stamp, "optical", arrived=time.monotonic())
-
-
 def second(request):
     return "Is each of these statements true?" in request.text
-
-
-class Dictated:
-    """An engine whose answers are said from the test."""
-
-    model, device, capacity = "dictated", "test", 4
-
-    def __init__(self):
-        self.asked = queue.Queue()
-
-    def submit(self, request):
-        future = PendingReply()
-        self.asked.put((request, future))
-        return future
-
-    def next(self):
-        return self.asked.get(timeout=PATIENCE)
-
-    def close(self):
-        pass
 
 
 @pytest.fixture
@@ -59,32 +30,22 @@ def run():
     running = []
 
     def start(backend, **settings):
-        each = Running(backend, PerceptionSettings(ask_relations=True, **settings))
+        each = Running(None, backend=backend, model=MODEL)
+        each.settings = PerceptionSettings(ask_relations=True, **settings)
         running.append(each)
         return each
 
     yield start
     for each in running:
-        each.worker.stop()
-        each.backend.close()
+        each.close()
 
 
-class Running:
-    def __init__(self, backend, settings):
-        self.delivered, self.failures = queue.Queue(), queue.Queue()
-        self.settings = settings
-        self.backend = backend
-        self.worker = Worker(
-            Slots(Limits(max_age=0.0)),
-            backend,
-            MODEL,
-            lambda: self.settings,
-            self.delivered.put,
-            self.failures.put,
-        )
+def scene_of(each):
+    return each.delivered.get(timeout=PATIENCE).scene
 
-    def next(self):
-        return self.delivered.get(timeout=PATIENCE)
+
+def asked(each):
+    return each.backend.asked.get(timeout=PATIENCE)
 
 
 def stated(scene):
@@ -94,33 +55,33 @@ def stated(scene):
 def test_a_scene_comes_once_with_what_the_model_says_of_it(run):
     each = run(ScriptedBackend(lambda request: '{"1": "yes"}' if second(request) else FOUND, capacity=2))
     each.worker.offer(frame(stamp=7))
-    delivery = each.next()
+    delivery = each.delivered.get(timeout=PATIENCE)
     inside = stated(delivery.scene)[INSIDE]
     assert (inside.truth, inside.source) == (Truth.TRUE, Source.MODEL)
     assert delivery.result.asked.decided == 1 and delivery.scene.stamp == 7
     assert delivery.scene.total_seconds >= delivery.result.timings["inquiry"]
     each.worker.offer(frame(stamp=8))
-    assert each.next().scene.stamp == 8
+    assert scene_of(each).stamp == 8
 
 
 def test_a_cameras_next_frame_waits_for_the_second_answer_so_scenes_come_in_order(run):
     each = run(Dictated())
     each.worker.offer(frame(stamp=1))
-    _, first = each.backend.next()
+    _, first = asked(each)
     each.worker.offer(frame(stamp=2))
     first.settle(Reply(FOUND))
-    request, answer = each.backend.next()
+    request, answer = asked(each)
     assert second(request) and each.backend.asked.empty() and each.delivered.empty()
     each.worker.offer(frame("back", 5))
-    other, back = each.backend.next()
+    other, back = asked(each)
     assert not second(other), "another camera does not wait"
     back.settle(Reply("[]"))
-    assert each.next().scene.camera == "back"
+    assert scene_of(each).camera == "back"
     answer.settle(Reply('{"1": "yes"}'))
-    assert each.next().scene.stamp == 1
-    _, next_one = each.backend.next()
+    assert scene_of(each).stamp == 1
+    _, next_one = asked(each)
     next_one.settle(Reply("[]"))
-    assert each.next().scene.stamp == 2
+    assert scene_of(each).stamp == 2
 
 
 def test_a_second_question_that_hangs_holds_up_no_other_camera_and_ends_with_the_geometric_scene(run):
@@ -138,15 +99,15 @@ def test_a_second_question_that_hangs_holds_up_no_other_camera_and_ends_with_the
     scenes = []
     for stamp in (1, 2, 3):
         each.worker.offer(frame("live", stamp))
-        scenes.append(each.next().scene)
+        scenes.append(scene_of(each))
     while not any(scene.camera == "hung" for scene in scenes):
-        scenes.append(each.next().scene)
+        scenes.append(scene_of(each))
     given_up = next(scene for scene in scenes if scene.camera == "hung")
     assert (given_up.status, len(given_up.objects)) == (Status.OK, 2)
     assert "asked about relations: no answer within 1 s" in given_up.status_message
     assert stated(given_up)[INSIDE].truth is Truth.UNKNOWN
     each.worker.offer(frame("hung", 9))
-    while (scene := each.next().scene).camera != "hung":
+    while (scene := scene_of(each)).camera != "hung":
         pass
     assert scene.stamp == 9, "its camera goes on"
 
@@ -174,7 +135,7 @@ def test_a_bug_before_the_second_question_costs_its_frame_only(run, monkeypatch)
     each.worker.offer(frame(stamp=1))
     assert str(each.failures.get(timeout=PATIENCE)) == "a bug"
     each.worker.offer(frame(stamp=2))
-    assert each.next().scene.stamp == 2
+    assert scene_of(each).stamp == 2
 
 
 def test_the_setting_can_change_between_frames(run):
@@ -182,4 +143,4 @@ def test_the_setting_can_change_between_frames(run):
     for stamp, wanted in enumerate((True, False, True, False), 1):
         each.settings = PerceptionSettings(ask_relations=wanted)
         each.worker.offer(frame(stamp=stamp))
-        assert (each.next().result.asked is not None) is wanted
+        assert (each.delivered.get(timeout=PATIENCE).result.asked is not None) is wanted
