@@ -21,12 +21,9 @@ from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.types import Box, Relation, SceneObject, Source, Truth
 
 SURE = 0.9  # what geometry holds for this likely, or this unlikely, the model is not asked about
-LIKELY = (
-    0.6  # from this probability on the model makes a relation TRUE; its confidence tells a planner the rest
-)
-UNLIKELY = (
-    0.25  # from this down FALSE: that is not listed, so it has no confidence that a planner could look at
-)
+# From LIKELY on the model makes a relation TRUE: its confidence tells a planner the rest. From UNLIKELY down FALSE:
+# that is not listed, so it has no confidence that anybody could look at.
+LIKELY, UNLIKELY = 0.6, 0.25
 FIRM = 0.8  # a word that the model itself holds for less likely decides nothing that is open
 # How often what geometry leaves open holds: on 300 simulator tables without depth, at most a half.
 PRIOR = {"inside": 0.5, "on": 0.16, "occludes": 0.36, "touching": 0.34, "in_front_of": 0.37}
