@@ -36,6 +36,7 @@ setup(
         "mcap>=1.1",
         "mujoco>=3.2",
         "numpy>=1.21",
+        "nvidia-ml-py>=12",
         "openai>=1.60",
         "opencv-python-headless>=4.5",
         "pillow>=9",

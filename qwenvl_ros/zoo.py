@@ -1,7 +1,7 @@
 """Model names and what is known of each: checkpoint, memory, pixels, prompt order, sampling.
 
-The table is config/zoo.yaml. A Hugging Face hub id ("org/name") or a folder with a checkpoint is as good as a
-name from the table.
+The table is config/zoo.yaml; a file of the user's adds to it. A Hugging Face hub id ("org/name") or a folder with a
+checkpoint is as good as a name from the table.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from qwenvl_ros.zoo_table import PRECISIONS, UNMEASURED, VARIANTS, Entry, Sampli
 __all__ = [
     "PRECISIONS",
     "VARIANTS",
+    "Listed",
     "Model",
     "ModelSettings",
     "Sampling",
     "ZooError",
+    "listed",
     "memory_table",
     "names",
     "resolve",
@@ -42,6 +44,13 @@ class ModelSettings:
     precision: str = setting(
         "bf16", "fp8 takes the checkpoint that was published in FP8.", choices=PRECISIONS, read_only=True
     )
+    zoo_file: str = setting(
+        "", "YAML file with models of your own, named and described as in config/zoo.yaml.", read_only=True
+    )
+
+    def resolve(self) -> Model:
+        """The model that is meant; raises ZooError, see `resolve`."""
+        return resolve(self.model, self.variant, self.precision, self.zoo_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +99,22 @@ class Model:
         )
 
 
-def resolve(name: str, variant: str = "instruct", precision: str = "bf16") -> Model:
-    """The model of a zoo name, a folder with a checkpoint, or a hub id, in that order.
+def resolve(name: str, variant: str = "instruct", precision: str = "bf16", zoo_file: str = "") -> Model:
+    """The model of a name in the zoo or in zoo_file, a folder with a checkpoint, or a hub id, in that order.
 
     A folder or an id that is not in the table takes Qwen3-VL's rules; a folder whose processor takes one image size
     only, as the tiny model's does, takes the rules of the entry of that size, so that a retrained copy just works.
 
     Raises:
-        ZooError: nothing of that name, or not in this variant or precision; the message lists what there is.
+        ZooError: nothing of that name, or not in this variant or precision; the message lists what there is. Or
+            zoo_file is missing or wrong.
     """
     if variant not in VARIANTS or precision not in PRECISIONS:
         raise ZooError(
             f"variant must be one of {', '.join(VARIANTS)} and precision one of {', '.join(PRECISIONS)}, "
             f"not {variant!r} and {precision!r}"
         )
-    table = _table()
+    table = _table(zoo_file)
     if name in table.models:
         return _of_entry(name, table.models[name], table, variant, precision)
     folder = Path(name).expanduser()
@@ -121,15 +131,40 @@ def resolve(name: str, variant: str = "instruct", precision: str = "bf16") -> Mo
 
 def names() -> tuple[str, ...]:
     """The names of the table, smallest model first."""
-    return tuple(_table().models)
+    return tuple(_table("").models)
 
 
-def memory_table() -> str:
-    """What fits where: one line a model, memory in GB by precision."""
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A checkpoint of the table: the name that stands for it, the model, and the file it stands in."""
+
+    name: str
+    model: Model
+    source: str
+
+
+def listed(zoo_file: str = "") -> list[Listed]:
+    """Every checkpoint of the table and of zoo_file.
+
+    Raises:
+        ZooError: zoo_file is missing or wrong.
+    """
+    table = _table(zoo_file)
+    return [
+        Listed(name, _of_entry(name, entry, table, *published), entry.source)
+        for name, entry in table.models.items()
+        for published in entry.published()
+    ]
+
+
+def memory_table(room_gb: float = math.inf) -> str:
+    """What fits into room_gb: one line a model, memory in GB by precision, `-` what does not fit or does not exist."""
     lines = ["model      " + "".join(f"{precision:>9}" for precision in PRECISIONS)]
-    for name, entry in _table().models.items():
-        cells = (f"{entry.memory_gb[p]:g} GB" if p in entry.memory_gb else "-" for p in PRECISIONS)
-        lines.append(f"{name:<11}" + "".join(f"{cell:>9}" for cell in cells))
+    for name, entry in _table("").models.items():
+        sizes = [entry.memory_gb.get(precision, math.inf) for precision in PRECISIONS]
+        cells = [f"{size:g} GB" if size <= room_gb and size < math.inf else "-" for size in sizes]
+        if set(cells) != {"-"}:
+            lines.append(f"{name:<11}" + "".join(f"{cell:>9}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -151,20 +186,41 @@ def share(relative: str) -> Path:
 
 
 @functools.cache
-def _table() -> Table:
+def _shipped() -> Table:
     path = share("config/zoo.yaml")
     return read(path.read_text(encoding="utf-8"), str(path))
+
+
+def _table(zoo_file: str) -> Table:
+    if not zoo_file:
+        return _shipped()
+    path = Path(zoo_file).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"zoo_file {zoo_file} cannot be read ({error}); give a YAML file") from error
+    return read(text, str(path), _shipped())
 
 
 def _of_entry(name: str, entry: Entry, table: Table, variant: str, precision: str) -> Model:
     if (variant, precision) not in entry.published():
         there = ", ".join(f"{v} {p}" for v, p in entry.published())
         raise ZooError(f"{name} has no {variant} in {precision}; it has {there}")
-    checkpoint = str(share(entry.folder)) if entry.folder else entry.hub_id(variant, precision)
+    checkpoint = _folder(entry, name) if entry.folder else entry.hub_id(variant, precision)
     title = name if entry.folder else checkpoint
     model = _model(title, checkpoint, entry.memory_gb[precision], entry, table, variant, precision)
     # Of this very checkpoint: one that only shares its rules would have another.
     return dataclasses.replace(model, calibration=entry.calibration)
+
+
+def _folder(entry: Entry, name: str) -> str:
+    """Of the package's own table in the package, of another one beside its file."""
+    if entry.source == _shipped().source:
+        return str(share(entry.folder))
+    folder = Path(entry.source).parent / Path(entry.folder).expanduser()
+    if not (folder / "config.json").is_file():
+        raise ZooError(f"{entry.source}: {name}.folder: {folder} is no checkpoint: it has no config.json")
+    return str(folder)
 
 
 def _of_folder(folder: Path, table: Table, variant: str, precision: str) -> Model:
@@ -177,10 +233,10 @@ def _of_folder(folder: Path, table: Table, variant: str, precision: str) -> Mode
 
 
 def _of_id(name: str, table: Table, variant: str, precision: str) -> Model:
-    for entry in table.models.values():
+    for own, entry in table.models.items():
         for known in entry.published():
-            if entry.checkpoint and name == entry.hub_id(*known):
-                return _of_entry(name, entry, table, *known)
+            if not entry.folder and name == entry.hub_id(*known):
+                return _of_entry(own, entry, table, *known)
     variant = "thinking" if "thinking" in name.lower() else variant
     precision = "fp8" if name.lower().endswith("fp8") else precision
     return _model(name, name, math.nan, None, table, variant, precision)

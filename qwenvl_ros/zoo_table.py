@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import yaml
 
@@ -13,6 +13,7 @@ from qwenvl_ros.settings import setting, validate
 
 VARIANTS = ("instruct", "thinking")
 PRECISIONS = ("bf16", "fp8")
+T = TypeVar("T")
 # relation_reliability of a checkpoint of which nothing is known: a small one's.
 UNMEASURED = 0.62
 
@@ -44,11 +45,15 @@ class Presets:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the table; either the checkpoint's hub id without variant and precision, or a folder."""
+    """One model of the table; either the checkpoint's hub id without variant and precision as Qwen3-VL's are named,
+    or the hub id of each variant and precision, or a folder, in the package or beside a file of the user's.
+    """
 
     memory_gb: Mapping[str, float]
     pixels: PixelRules
+    source: str  # the file it stands in
     checkpoint: str = ""
+    checkpoints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     folder: str = ""
     variants: tuple[str, ...] = VARIANTS
     text_first: bool = False
@@ -60,9 +65,13 @@ class Entry:
 
     def published(self) -> list[tuple[str, str]]:
         """(variant, precision) of each checkpoint there is."""
+        if self.checkpoints:
+            return [(variant, precision) for variant, ids in self.checkpoints.items() for precision in ids]
         return [(variant, precision) for variant in self.variants for precision in self.memory_gb]
 
     def hub_id(self, variant: str, precision: str) -> str:
+        if self.checkpoints:
+            return self.checkpoints[variant][precision]
         return f"{self.checkpoint}-{variant.capitalize()}" + ("-FP8" if precision == "fp8" else "")
 
 
@@ -73,56 +82,109 @@ class Table:
     models: Mapping[str, Entry]
     pixels: PixelRules
     sampling: Mapping[str, Presets]
+    source: str
 
 
-def read(text: str, source: str) -> Table:
+def read(text: str, source: str, base: Table | None = None) -> Table:
     """Read and check a zoo table in YAML.
+
+    base: the table that this one adds to, whose models of the same name it replaces; it then needs models only.
 
     Raises:
         ZooError: not YAML, an unknown or missing key, or a value out of range; it names the source and the fault.
     """
     try:
-        raw = yaml.safe_load(text)
+        raw = _mapping(yaml.safe_load(text), "the file")
         if unknown := set(raw) - {"pixels", "sampling", "models"}:
-            raise ValueError(f"unknown keys {sorted(unknown)}")
-        pixels = PixelRules(**raw["pixels"])
-        sampling = {variant: _presets(raw["sampling"][variant]) for variant in VARIANTS}
-        models = {name: _entry(name, fields, pixels) for name, fields in raw["models"].items()}
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ZooError(f"{source} is not a zoo table: {type(error).__name__}: {error}") from error
-    return Table(models, pixels, sampling)
+            raise ValueError(f"unknown keys {sorted(unknown)}; there are pixels, sampling and models")
+        needed = {"models"} if base else {"pixels", "sampling", "models"}
+        if missing := needed - set(raw):
+            raise ValueError(f"missing keys {sorted(missing)}")
+        pixels = _pixels(raw["pixels"]) if "pixels" in raw else base.pixels if base else PixelRules()
+        given = _mapping(raw.get("sampling", {}), "sampling")
+        if not base and (missing := set(VARIANTS) - set(given)):
+            raise ValueError(f"sampling: missing keys {sorted(missing)}")
+        sampling = dict(base.sampling if base else {})
+        sampling |= {variant: _presets(given[variant], f"sampling.{variant}") for variant in given}
+        models = dict(base.models if base else {})
+        for name, fields in _mapping(raw["models"], "models").items():
+            models[str(name)] = _entry(str(name), fields, pixels, source)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ZooError(f"{source} is not a zoo table: {error}") from error
+    return Table(models, pixels, sampling, source)
 
 
-def _presets(raw: Mapping[str, Any]) -> Presets:
-    presets = Presets(**{task: Sampling(**values) for task, values in raw.items()})
-    validate(presets.grounding)
-    validate(presets.question)
-    return presets
+def _mapping(raw: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where} must be a mapping of keys to values, not {raw!r}")
+    return raw
 
 
-def _entry(name: str, fields: Mapping[str, Any], pixels: PixelRules) -> Entry:
+def _pixels(raw: Any, where: str = "pixels") -> PixelRules:
+    return _made(PixelRules, _mapping(raw, where), where)
+
+
+def _made(kind: type[T], fields: Mapping[str, Any], where: str) -> T:
+    """A dataclass of these fields.
+
+    Raises:
+        ValueError: one that it does not have, or refuses.
+    """
     try:
-        fields = {"pixels": pixels, **fields}
-        if isinstance(fields["pixels"], dict):
-            fields["pixels"] = PixelRules(**fields["pixels"])
-        if "sampling" in fields:
-            fields["sampling"] = _presets(fields["sampling"])
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        reason = str(error).replace(
+            f"{kind.__name__}.__init__() got an unexpected keyword argument", "unknown key"
+        )
+        raise ValueError(f"{where}: {reason}") from error
+
+
+def _presets(raw: Any, where: str) -> Presets:
+    tasks = {
+        task: _made(Sampling, _mapping(values, f"{where}.{task}"), f"{where}.{task}")
+        for task, values in _mapping(raw, where).items()
+    }
+    for task, values in tasks.items():
+        validate(values, f"{where}.{task}.")
+    return _made(Presets, tasks, where)
+
+
+def _entry(name: str, raw: Any, pixels: PixelRules, source: str) -> Entry:
+    fields = {"pixels": pixels, **_mapping(raw, name), "source": source}
+    if "pixels" in raw:
+        fields["pixels"] = _pixels(fields["pixels"], f"{name}.pixels")
+    if "sampling" in fields:
+        fields["sampling"] = _presets(fields["sampling"], f"{name}.sampling")
+    try:
         if "calibration" in fields:
             fields["calibration"] = tuple(
                 (float(score), float(share)) for score, share in fields["calibration"]
             )
-        entry = Entry(**fields)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from error
-    if bool(entry.checkpoint) == bool(entry.folder):
-        raise ValueError(f"{name} must have either a checkpoint or a folder")
-    if not set(entry.variants) <= set(VARIANTS) or not set(entry.memory_gb) <= set(PRECISIONS):
-        raise ValueError(f"{name}: variants are {', '.join(VARIANTS)} and precisions {', '.join(PRECISIONS)}")
+        raise ValueError(f"{name}: calibration must be [score, share] pairs: {error}") from error
+    entry = _made(Entry, fields, name)
+    memory = _mapping(entry.memory_gb, f"{name}.memory_gb")
+    if not all(isinstance(value, (int, float)) and value > 0 for value in memory.values()):
+        raise ValueError(f"{name}: memory_gb must be positive numbers of GB")
+    _check_checkpoints(name, entry)
     knots = entry.calibration
     if list(knots) != sorted(knots) or not all(0 <= value <= 1 for knot in knots for value in knot):
         raise ValueError(f"{name}: calibration must be [score, share] pairs within 0..1, by ascending score")
     if not 0.5 <= entry.relation_reliability < 1:
         raise ValueError(f"{name}: relation_reliability must be from 0.5, a coin, to below 1")
-    if not all(value > 0 for value in entry.memory_gb.values()):
-        raise ValueError(f"{name}: memory_gb must be positive")
     return entry
+
+
+def _check_checkpoints(name: str, entry: Entry) -> None:
+    if sum(map(bool, (entry.checkpoint, entry.checkpoints, entry.folder))) != 1:
+        raise ValueError(f"{name} must have either a checkpoint, or checkpoints, or a folder")
+    allowed = f"variants are {', '.join(VARIANTS)} and precisions {', '.join(PRECISIONS)}"
+    ids = _mapping(entry.checkpoints, f"{name}.checkpoints")
+    for variant, each in ids.items():
+        for precision, where in _mapping(each, f"{name}.checkpoints.{variant}").items():
+            if not isinstance(where, str) or not where:
+                raise ValueError(f"{name}.checkpoints.{variant}.{precision} must be a hub id")
+            if precision not in entry.memory_gb:
+                raise ValueError(f"{name}: memory_gb says nothing of {precision}; {allowed}")
+    if not {*entry.variants, *ids} <= set(VARIANTS) or not set(entry.memory_gb) <= set(PRECISIONS):
+        raise ValueError(f"{name}: {allowed}")

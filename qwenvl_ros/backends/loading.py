@@ -10,11 +10,10 @@ import torch
 import transformers
 from transformers.utils import is_flash_attn_2_available
 
-from qwenvl_ros import zoo
-from qwenvl_ros.backends import BackendUnavailable
+from qwenvl_ros import gpus, zoo
+from qwenvl_ros.backends import BackendUnavailable, memory
 
 BF16, FLASH_ATTENTION, FP8 = (8, 0), (8, 0), (8, 9)  # least compute capability of a GPU
-SMALL_GB = 1.0  # models below this run on a CPU unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def choose_device(wanted: str, model: zoo.Model) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if wanted == "auto" and not torch.cuda.is_available():
-        if model.memory_gb < SMALL_GB:
+        if model.memory_gb < gpus.SMALL_GB:
             return torch.device("cpu")
         raise BackendUnavailable(
             f"{_no_gpu()}, and {model.name} is too large to run on the CPU unasked; set device to cpu to have it "
@@ -81,7 +80,10 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
             model.checkpoint, local_files_only=local, **options
         )
     except torch.OutOfMemoryError as error:
-        raise BackendUnavailable(_too_large(model, f"{error}")) from error
+        raise BackendUnavailable(
+            f"{model.name} needs about {model.memory_gb:g} GB of GPU memory ({error}); free some, choose another GPU, "
+            f"or another model:\n{zoo.memory_table()}"
+        ) from error
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise BackendUnavailable(
             f"cannot load {model.checkpoint}: {error}; check the name, the folder, the network and the disk"
@@ -113,19 +115,10 @@ def _device_map(device: torch.device, model: zoo.Model) -> Any:
     Raises:
         BackendUnavailable: there is not enough free memory.
     """
-    free = [torch.cuda.mem_get_info(index)[0] / 1e9 for index in range(torch.cuda.device_count())]
-    if not model.memory_gb > free[device.index or 0]:
-        return {"": device.index or 0}
-    if device.index is None and model.memory_gb <= sum(free):
+    cards, _ = gpus.visible()
+    if len(cards) == torch.cuda.device_count() and memory.spread(model, cards, device.index):
         return "auto"
-    raise BackendUnavailable(_too_large(model, "free: " + ", ".join(f"{gb:.1f} GB" for gb in free)))
-
-
-def _too_large(model: zoo.Model, found: str) -> str:
-    return (
-        f"{model.name} needs about {model.memory_gb:g} GB of GPU memory ({found}); free some, choose another GPU, or a "
-        f"model that fits:\n{zoo.memory_table()}"
-    )
+    return {"": device.index or 0}
 
 
 def _no_gpu() -> str:

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 import transformers
 
-from qwenvl_ros import zoo
-from qwenvl_ros.backends import BackendUnavailable, EngineSettings
+from qwenvl_ros import gpus, zoo
+from qwenvl_ros.backends import BackendUnavailable, EngineSettings, memory
 from qwenvl_ros.backends.loading import choose_device
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
@@ -206,11 +206,9 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
         raise BackendUnavailable(
             "this vLLM is built for GPUs; for the CPU set backend to transformers, or see make setup-vllm"
         )
-    gpus = (settings.vllm.tensor_parallel_size or torch.cuda.device_count()) if on_gpu else 0
-    if gpus:
-        _check_memory(
-            model, settings, [current_platform.get_device_total_memory(n) / 1e9 for n in range(gpus)]
-        )
+    count = (settings.vllm.tensor_parallel_size or torch.cuda.device_count()) if on_gpu else 0
+    if count:
+        _check_gpus(model, settings, count)
     local = Path(model.checkpoint).is_dir()
     try:
         processor = transformers.AutoProcessor.from_pretrained(model.checkpoint, local_files_only=local)
@@ -222,10 +220,10 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
         ) from error
     if model.variant == "thinking" and not {"<think>", "</think>"} <= processor.tokenizer.get_vocab().keys():
         raise BackendUnavailable(f"{model.checkpoint} has no token </think>; set variant to instruct")
-    wanted = arguments(model, settings, gpus, context)
-    if gpus and getattr(AsyncEngineArgs, "async_scheduling", None) is False:
+    wanted = arguments(model, settings, count, context)
+    if count and getattr(AsyncEngineArgs, "async_scheduling", None) is False:
         wanted["async_scheduling"] = True  # a vLLM from before it became its own choice
-    where = f"{gpus} x {current_platform.get_device_name()}" if gpus else "cpu"
+    where = f"{count} x {current_platform.get_device_name()}" if count else "cpu"
     return Started(
         engine=AsyncLLM.from_engine_args(AsyncEngineArgs(**wanted)),
         processor=processor,
@@ -235,14 +233,16 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
     )
 
 
-def _check_memory(model: zoo.Model, settings: EngineSettings, gigabytes: list[float]) -> None:
-    share = settings.vllm.gpu_memory_utilization * sum(gigabytes)
-    if model.memory_gb > share and not settings.vllm.quantization:
+def _check_gpus(model: zoo.Model, settings: EngineSettings, count: int) -> None:
+    seen = torch.cuda.device_count()
+    if count > seen:
         raise BackendUnavailable(
-            f"{model.name} needs about {model.memory_gb:g} GB of GPU memory, but gpu_memory_utilization = "
-            f"{settings.vllm.gpu_memory_utilization:g} gives it {share:.1f} of {sum(gigabytes):.1f} GB; raise it, let "
-            f"more GPUs be visible, or choose a model that fits:\n{zoo.memory_table()}"
+            f"tensor_parallel_size = {count}, but {seen} GPUs can be seen; lower it, or let more be seen "
+            "(CUDA_VISIBLE_DEVICES)"
         )
+    cards, _ = gpus.visible()
+    if len(cards) == seen and not settings.vllm.quantization:  # what it makes of the weights is not known
+        memory.check(model, cards[:count], settings.vllm.gpu_memory_utilization)
 
 
 def _remedy(cause: str) -> str:

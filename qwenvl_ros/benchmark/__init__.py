@@ -43,7 +43,7 @@ class Setup:
         Raises:
             ZooError: there is no such model.
         """
-        return zoo.resolve(self.chosen.model, self.chosen.variant, self.chosen.precision)
+        return self.chosen.resolve()
 
     def parameters(self) -> Iterator[str]:
         """`name:=value` of every setting that is not the default, as a node takes them after -p."""

@@ -29,7 +29,7 @@ def resolve(settings: Settings) -> zoo.Model:
         ZooError: there is none of that name.
         SettingError: it cannot take max_pixels.
     """
-    model = zoo.resolve(settings.model.model, settings.model.variant, settings.model.precision)
+    model = settings.model.resolve()
     model.limited(settings.perception.max_pixels)
     return model
 

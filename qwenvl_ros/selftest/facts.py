@@ -6,16 +6,14 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from math import isnan
 from pathlib import Path
 
 import cv2
 
-from qwenvl_ros import __version__, zoo
+from qwenvl_ros import __version__, gpus, zoo
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.zoo import Model
 
@@ -46,23 +44,13 @@ class Fact:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """As nvidia-smi has it; memory in GB."""
-
-    name: str
-    memory_gb: float
-    free_gb: float
-    driver: str
-
-
 def facts(
     model: Model | None, engine: EngineSettings, environment: Mapping[str, str] = os.environ
 ) -> list[Fact]:
     """Everything that decides whether the model can run and images arrive; quick, and never raises."""
     return [
         *_software(engine),
-        *_hardware(model, engine),
+        *_hardware(model, engine, environment),
         *_ros(environment),
     ]
 
@@ -93,61 +81,26 @@ def _outdated(name: str, version: str, engine: EngineSettings) -> str:
     return ""
 
 
-def _hardware(model: Model | None, engine: EngineSettings) -> Iterator[Fact]:
+def _hardware(model: Model | None, engine: EngineSettings, environment: Mapping[str, str]) -> Iterator[Fact]:
     needed = model.memory_gb if model else 0.0  # NaN, where it is not known, is never too much
     here = engine.backend != "openai"
-    cards = gpus()
+    cards, none = gpus.visible(environment)
     wrong = ""
     if here and engine.device != "cpu":
-        if cards and needed > sum(card.free_gb for card in cards):
+        if cards and needed > gpus.room_gb(cards):
             wrong = f"{_name(model)} needs about {needed:g} GB: free some, or choose a smaller model"
-        elif not cards and (needed > 1.0 or engine.device.startswith("cuda")):
-            wrong = "no NVIDIA GPU is seen: check the driver and, in Docker, --gpus all; or set device to cpu"
-    for number, card in enumerate(cards):
-        told = not isnan(card.free_gb)
-        memory = (
-            f"{card.free_gb:.1f} of {card.memory_gb:.1f} GB free" if told else "memory shared with the CPU"
-        )
-        value = f"{card.name}, {memory}, driver {card.driver}"
-        yield Fact(f"GPU {number}", value, wrong)
+        elif not cards and (needed > gpus.SMALL_GB or engine.device.startswith("cuda")):
+            wrong = f"{none}; or set device to cpu"
+    for card in cards:
+        yield Fact(f"GPU {card.number}", f"{card.name}, {card.memory}, driver {card.driver}", wrong)
     if not cards:
         yield Fact("GPU", "none", wrong)
-    total, free = _memory_gb()
+    total, free = gpus.main_memory_gb()
     on_cpu = here and (engine.device == "cpu" or not cards)
     short = f"{_name(model)} needs about {needed:g} GB: free some, or choose a smaller model"
     yield Fact("RAM", f"{free:.1f} of {total:.1f} GB free", short if on_cpu and needed > free else "")
     yield Fact("CPU", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores")
     yield shared_memory(SHM)
-
-
-def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs of this machine, none where nvidia-smi is missing or does not work."""
-    query = [
-        "nvidia-smi",
-        "--query-gpu=name,memory.total,memory.free,driver_version",
-        "--format=csv,noheader,nounits",
-    ]
-    try:
-        said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in said.splitlines() if line.strip()]
-    return [Gpu(name, _gb(total), _gb(free), driver) for name, total, free, driver in rows]
-
-
-def _gb(mebibytes: str) -> float:
-    """NaN where the driver does not tell, as for memory that a board shares with its CPU."""
-    try:
-        return float(mebibytes) * 2**20 / 1e9
-    except ValueError:
-        return float("nan")
-
-
-def _memory_gb() -> tuple[float, float]:
-    """(total, available) of the main memory."""
-    text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    kibibytes = {name: float(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
-    return kibibytes["MemTotal"] * 1024 / 1e9, kibibytes["MemAvailable"] * 1024 / 1e9
 
 
 def shared_memory(folder: Path) -> Fact:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from qwenvl_ros import backends, pipeline, zoo
+from qwenvl_ros import backends, pipeline
 from qwenvl_ros.backends import Backend, EngineSettings
 from qwenvl_ros.drawing import annotate
 from qwenvl_ros.pipeline import PerceptionSettings
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the annotated pictures (photo.jpg gives photo.found.jpg), "
         "or a .png or .jpg file when there is one image (default: the current folder)",
     )
-    add_settings(parser, ModelSettings, "model", "variant", "precision")
+    add_settings(parser, ModelSettings)
     add_settings(parser, EngineSettings)
     add_settings(
         parser,
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     paths = find_images(args.images)
     pictures = picture_paths(paths, args.out)
     chosen = read_settings(args, ModelSettings)
-    model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
+    model = chosen.resolve()
     queries = tuple(text for part in args.find.split(",") if (text := part.strip()))
     settings = read_settings(args, PerceptionSettings, queries=queries)
     backend = backends.create(model, read_settings(args, EngineSettings))

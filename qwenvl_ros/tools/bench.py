@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backends", metavar="B,B", default="", help="compare these engines, to the first of them"
     )
-    add_settings(parser, ModelSettings, "model", "variant", "precision")
+    add_settings(parser, ModelSettings)
     add_settings(parser, EngineSettings)
     add_settings(parser, PerceptionSettings, "queries", "max_pixels", "max_tokens", "max_objects")
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from qwenvl_ros import backends, selftest, zoo
+from qwenvl_ros import backends, selftest
 from qwenvl_ros.backends import Backend, EngineSettings
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.selftest import Diagnosis, Trial, Verdict
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"longest wait for the next word of an answer, seconds (default: {selftest.PATIENCE:g})",
     )
-    add_settings(parser, ModelSettings, "model", "variant", "precision")
+    add_settings(parser, ModelSettings)
     add_settings(parser, EngineSettings)
     add_settings(parser, PerceptionSettings, "max_pixels", "max_tokens")
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     known: list[Fact] = []
     try:
         try:
-            model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
+            model = chosen.resolve()
         finally:  # before the engine starts: it may take the process with it
             known = facts(model, engine)
             show_facts(known, console)

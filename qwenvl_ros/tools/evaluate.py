@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from qwenvl_ros import backends, zoo
+from qwenvl_ros import backends
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.evaluation import fit, scored
 from qwenvl_ros.evaluation.examination import Answered, Examined, Result, examine, examine_truth, result
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fit what scores are worth on these scenes, leaving the model's calibration aside, and write it to this "
         "file, in YAML for the model's entry of the zoo; take other scenes than those it is to be judged on",
     )
-    add_settings(parser, ModelSettings, "model", "variant", "precision")
+    add_settings(parser, ModelSettings)
     add_settings(parser, EngineSettings)
     add_settings(
         parser,
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     if args.boxes == "truth":
         return report(args, examine_truth(seeds, settings, sensor), ran)
     chosen = read_settings(args, ModelSettings)
-    model = zoo.resolve(chosen.model, chosen.variant, chosen.precision)
+    model = chosen.resolve()
     if args.calibrate:
         model = dataclasses.replace(model, calibration=())
     if settings.ask_relations:  # whatever its word counts for: that is what is measured

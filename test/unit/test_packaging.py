@@ -45,7 +45,7 @@ ENUMS = [
     ("SpatialRelation", "", types.Source),
 ]
 # What a distribution is imported as, where the names differ.
-IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+IMPORTED_AS = {"nvidia-ml-py": "pynvml", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 
 
 def interface(name):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import fake_nvml
 import numpy as np
 import pytest
 
@@ -421,24 +422,16 @@ def test_versions_that_cannot_do_it_are_told(monkeypatch, package, version, reme
     assert remedy in fact.remedy and bool(remedy) == bool(fact.remedy)
 
 
-def nvidia_smi(folder, line, status=0):
-    """A stand-in for a driver that this machine may not have."""
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\necho '{line}'\nexit {status}\n")
-    program.chmod(0o755)
-
-
-def test_facts_about_gpus(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    nvidia_smi(tmp_path, "NVIDIA H100, 81559, 8000, 570.1")
+def test_facts_about_gpus(monkeypatch):
+    fake_nvml.install(monkeypatch, ("NVIDIA H100", 85.5, 8.4))
     engine = EngineSettings()
     fits = by_name({}, engine, zoo.resolve("2b"))["GPU 0"]
     assert fits.value == "NVIDIA H100, 8.4 of 85.5 GB free, driver 570.1" and not fits.remedy
     assert "needs about 21 GB" in by_name({}, engine, zoo.resolve("8b"))["GPU 0"].remedy
-    nvidia_smi(tmp_path, "Orin, [N/A], [N/A], 540.4")
-    shared = by_name({}, engine, REAL)["GPU 0"]
-    assert shared.value == "Orin, memory shared with the CPU, driver 540.4" and not shared.remedy
-    nvidia_smi(tmp_path, "no devices were found", status=6)
-    assert "check the driver" in by_name({}, engine, REAL)["GPU"].remedy
+    fake_nvml.install(monkeypatch, ("Orin", None, None))
+    shared = by_name({}, engine, TINY)["GPU 0"]
+    assert "GB free, shared with the CPU, driver 570.1" in shared.value and not shared.remedy
+    fake_nvml.install(monkeypatch, failure="Driver Not Loaded")
+    assert "no NVIDIA driver (Driver Not Loaded)" in by_name({}, engine, REAL)["GPU"].remedy
     assert not by_name({}, engine, TINY)["GPU"].remedy
     assert not by_name({}, EngineSettings(backend="openai"), REAL)["GPU"].remedy

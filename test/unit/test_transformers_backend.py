@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
 
+import fake_nvml
 import numpy as np
 import pytest
 import torch
@@ -474,8 +475,13 @@ def test_a_missing_gpu_is_an_error_never_a_silent_cpu(checkpoint):
 @pytest.mark.parametrize(
     ("name", "device", "free", "reason"),
     [
-        ("8b", "cuda", [12.0], r"8B-Instruct needs about 21 GB.*free: 12\.0 GB.*4b +11 GB +7 GB"),
-        ("8b", "auto", [9.0, 9.0], r"free: 9\.0 GB, 9\.0 GB"),
+        (
+            "8b",
+            "cuda",
+            [12.0],
+            r"8B-Instruct needs about 21 GB.*GPU 0: 12\.0 of 80\.0 GB free.*4b +11 GB +7 GB",
+        ),
+        ("8b", "auto", [9.0, 9.0], r"GPU 0: 9\.0 of 80\.0 GB free; GPU 1: 9\.0"),
         ("8b", "cuda:1", [80.0, 12.0], r"needs about 21 GB"),
         ("235b", "cuda", [80.0] * 4, r"needs about 520 GB"),
         ("tiny", "cuda:2", [80.0, 80.0], r"no cuda:2: 2 GPUs"),
@@ -484,7 +490,8 @@ def test_a_missing_gpu_is_an_error_never_a_silent_cpu(checkpoint):
 def test_too_little_gpu_memory_is_refused_before_loading(checkpoint, monkeypatch, name, device, free, reason):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (int(free[index] * 1e9), int(80e9)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    fake_nvml.install(monkeypatch, *(("Some Card", 80, gigabytes) for gigabytes in free))
     model = zoo.resolve(str(checkpoint) if name == "tiny" else name)
     with pytest.raises(BackendUnavailable, match=f"(?s){reason}"):
         backends.create(model, EngineSettings(device=device))

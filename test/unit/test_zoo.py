@@ -154,7 +154,11 @@ def test_a_folder_with_an_odd_processor_is_taken_for_a_real_model(tmp_path, dama
         ("multiple: 32", "multiple: 0", "multiple"),
         ("text_first: true", "calibration: [[0.5, 0.2], [0.1, 0.9]]", "tiny: calibration must be"),
         ("text_first: true", "calibration: [[0.5, 1.2]]", "tiny: calibration must be"),
-        ("text_first: true", "calibration: [0.5]", "tiny: "),
+        ("text_first: true", "calibration: [0.5]", "tiny: calibration must be"),
+        ("multiple: 32, min_pixels: 49152", "multiple: 32, least: 3", "tiny.pixels: unknown key 'least'"),
+        ("question: {max_tokens: 256}", "question: 256", "tiny.sampling.question must be a mapping"),
+        ("question: {max_tokens: 256}", "question: {max_tokens: 0}", "tiny.sampling.question.max_tokens = 0"),
+        ("^models:", "zoo:", "unknown keys \\['zoo'\\]"),
         ("reliability: 0.5 #", "reliability: 0.4 #", "tiny: relation_reliability must be"),
         ("reliability: 0.5 #", "reliability: 1.0 #", "tiny: relation_reliability must be"),
         ("^sampling:", "samplings:", "samplings"),
@@ -220,3 +224,69 @@ def test_no_models_word_about_relations_counts_for_more_than_two_thirds():
         assert 0.5 <= zoo.resolve(name).relation_reliability <= 0.667
     assert zoo.resolve("tiny").relation_reliability == 0.5
     assert 0.5 < zoo.resolve("me/my-own-model").relation_reliability < 0.667
+
+
+OWN = """
+models:
+  next:
+    checkpoints: {instruct: {bf16: Qwen/Qwen3.5-9B, fp8: Qwen/Qwen3.5-9B-FP8}}
+    memory_gb: {bf16: 21, fp8: 12}
+    sampling: {grounding: {max_tokens: 99}, question: {temperature: 0.7, max_tokens: 99}}
+  4b: {folder: mine, memory_gb: {bf16: 5}, variants: [instruct]}
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    file = tmp_path / "ours.yaml"
+    file.write_text(OWN)
+    return file
+
+
+def test_a_file_of_the_users_adds_models_and_replaces_those_of_the_same_name(own, tmp_path):
+    model = zoo.resolve("next", precision="fp8", zoo_file=str(own))
+    assert (model.checkpoint, model.memory_gb) == ("Qwen/Qwen3.5-9B-FP8", 12)
+    assert model.grounding.max_tokens == 99 and model.pixels == zoo.resolve("8b").pixels
+    assert zoo.resolve("Qwen/Qwen3.5-9B-FP8", zoo_file=str(own)) == model
+    with pytest.raises(ZooError, match="mine is no checkpoint"):
+        zoo.resolve("4b", zoo_file=str(own))
+    checkpoint_at(tmp_path / "mine", 1, 2)
+    assert zoo.resolve("4b", zoo_file=str(own)).checkpoint == str(tmp_path / "mine")
+    assert zoo.resolve("8b", zoo_file=str(own)) == zoo.resolve("8b")
+    assert zoo.resolve("4b").checkpoint == "Qwen/Qwen3-VL-4B-Instruct"  # without the file all is as before
+    with pytest.raises(ZooError, match="next has no thinking in bf16; it has instruct bf16, instruct fp8"):
+        zoo.resolve("next", "thinking", zoo_file=str(own))
+    chosen = zoo.ModelSettings("next", zoo_file=str(own))
+    assert chosen.resolve().checkpoint == "Qwen/Qwen3.5-9B"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "reason"),
+    [
+        ("^models:.*", "models: 3", "models must be a mapping"),
+        ("^models:.*", "pixels: {multiple: 32}", r"missing keys \['models'\]"),
+        ("memory_gb: {bf16: 21, fp8: 12}", "memory_gb: 21", "next.memory_gb must be a mapping"),
+        (
+            "memory_gb: {bf16: 21, fp8: 12}",
+            "memory_gb: {bf16: lots}",
+            "next: memory_gb must be positive numbers",
+        ),
+        ("memory_gb: {bf16: 21, fp8: 12}", "memory_gb: {bf16: 21}", "next: memory_gb says nothing of fp8"),
+        ("instruct: {bf16", "chat: {bf16", "next: variants are instruct, thinking"),
+        ("{bf16: Qwen/Qwen3.5-9B,", "{bf16: 9,", "next.checkpoints.instruct.bf16 must be a hub id"),
+        ("folder: mine", "folder: mine, checkpoint: a/b", "4b must have either"),
+        ("folder: mine", "folders: mine", "4b: unknown key 'folders'"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_file_and_key(own, pattern, replacement, reason):
+    damaged = re.sub(
+        pattern + (r"(?s:.)*" if pattern.startswith("^") else ""), replacement, OWN, flags=re.MULTILINE
+    )
+    own.write_text(damaged)
+    with pytest.raises(ZooError, match=f"(?s)ours.yaml is not a zoo table: .*{reason}"):
+        zoo.resolve("8b", zoo_file=str(own))
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(ZooError, match=r"zoo_file nowhere\.yaml cannot be read"):
+        zoo.resolve("4b", zoo_file="nowhere.yaml")
