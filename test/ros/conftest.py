@@ -36,12 +36,15 @@ PATIENCE = 120.0  # of waits for events; only a failing test gets there
 class Node:
     """A process of scripted_node.py, and this process's ends of its topics and services."""
 
-    def __init__(self, near, log, options, parameters):
+    def __init__(self, near, log, parameters, options=(), namespace="", remaps=()):
         self.near = near
+        self.name = f"{namespace}/qwenvl"
         self._log = log
         command = [sys.executable, str(Path(__file__).with_name("scripted_node.py")), *options, "--ros-args"]
         for parameter in ("model:=Qwen/Qwen3-VL-4B-Instruct", *parameters):
             command += ["-p", parameter]
+        for remap in (f"__ns:={namespace or '/'}", *remaps):
+            command += ["-r", remap]
         with log.open("w") as out:
             environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
             self.process = subprocess.Popen(
@@ -49,7 +52,7 @@ class Node:
             )
         # From the start, so that they are known when they are needed.
         self._clients = {
-            service: near.node.create_client(kind, f"/qwenvl/{service}")
+            service: near.node.create_client(kind, f"{self.name}/{service}")
             for service, kind in (
                 ("change_state", ChangeState),
                 ("get_state", GetState),
@@ -58,7 +61,7 @@ class Node:
                 ("describe_parameters", DescribeParameters),
             )
         }
-        self.scenes = near.hear(Scene, "/qwenvl/scene")
+        self.scenes = near.hear(Scene, f"{self.name}/scene")
         self.diagnostics = near.hear(DiagnosticArray, "/diagnostics")
 
     def log(self):
@@ -128,7 +131,7 @@ class Node:
         def found():
             entries = [status for array in self.diagnostics for status in array.status]
             self.diagnostics.clear()
-            return next((e for e in entries if e.name == f"/qwenvl: {name}" and condition(e)), None)
+            return next((e for e in entries if e.name == f"{self.name}: {name}" and condition(e)), None)
 
         return self.until(found, f"diagnostics of {name}")
 
@@ -193,8 +196,8 @@ def near():
 def _starting(near, folder):
     nodes = []
 
-    def run(*parameters, options=()):
-        nodes.append(Node(near, folder / f"node_{len(nodes)}.log", options, parameters))
+    def run(*parameters, **others):
+        nodes.append(Node(near, folder / f"node_{len(nodes)}.log", parameters, **others))
         return nodes[-1]
 
     yield run
@@ -204,7 +207,7 @@ def _starting(near, folder):
 
 @pytest.fixture
 def start(near, tmp_path):
-    """start(*parameters, options=()) runs a node; it is stopped at the end and must end cleanly."""
+    """start(*parameters, options=(), namespace="", remaps=()) runs a node, which must end cleanly when it is stopped."""
     yield from _starting(near, tmp_path)
 
 
