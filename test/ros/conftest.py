@@ -207,7 +207,7 @@ def _starting(near, folder):
 
 @pytest.fixture
 def start(near, tmp_path):
-    """start(*parameters, options=(), namespace="", remaps=()) runs a node, which must end cleanly when it is stopped."""
+    """start(*parameters, options=(), namespace="", remaps=()) runs a node, which must end cleanly when stopped."""
     yield from _starting(near, tmp_path)
 
 
