@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ import transformers
 from transformers.utils import is_flash_attn_2_available
 
 from qwenvl_ros import gpus, zoo
-from qwenvl_ros.backends import BackendUnavailable, memory
+from qwenvl_ros.backends import BackendUnavailable, checkpoints, memory
 
 BF16, FLASH_ATTENTION, FP8 = (8, 0), (8, 0), (8, 9)  # least compute capability of a GPU
 
@@ -73,7 +72,7 @@ def load(model: zoo.Model, wanted_device: str) -> Loaded:
         check_precision(model, torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device))
     elif model.precision == "fp8":
         raise BackendUnavailable(f"{model.name} in fp8 needs a GPU; set precision to bf16 for the CPU")
-    local = Path(model.checkpoint).is_dir()
+    local = checkpoints.at_hand(model)
     try:
         processor = transformers.AutoProcessor.from_pretrained(model.checkpoint, local_files_only=local)
         network = transformers.AutoModelForImageTextToText.from_pretrained(

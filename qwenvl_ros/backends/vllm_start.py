@@ -22,7 +22,7 @@ import torch
 import transformers
 
 from qwenvl_ros import gpus, zoo
-from qwenvl_ros.backends import BackendUnavailable, EngineSettings, memory
+from qwenvl_ros.backends import BackendUnavailable, EngineSettings, checkpoints, memory
 from qwenvl_ros.backends.loading import choose_device
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
@@ -209,7 +209,7 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
     count = (settings.vllm.tensor_parallel_size or torch.cuda.device_count()) if on_gpu else 0
     if count:
         _check_gpus(model, settings, count)
-    local = Path(model.checkpoint).is_dir()
+    local = checkpoints.at_hand(model)
     try:
         processor = transformers.AutoProcessor.from_pretrained(model.checkpoint, local_files_only=local)
         config = transformers.AutoConfig.from_pretrained(model.checkpoint, local_files_only=local)
