@@ -55,7 +55,7 @@ class SceneNode(LifecycleNode):
         self._transforms: Transforms | None = None
         self._active: Active | None = None
         self._told = Parameters(self, self._use)
-        self._outputs = Outputs(self)
+        self._outputs = Outputs(self, lambda: self._settings.perception.min_score)
         self._alarms = Alarms()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         steady = Clock(clock_type=ClockType.STEADY_TIME)

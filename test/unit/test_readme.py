@@ -31,7 +31,11 @@ def test_every_table_is_there():
 
 def test_topics_are_those_of_the_node():
     listed = re.findall(r"^\| `(~?/[\w/]+)` \|", README, re.MULTILINE)
-    out = {*published("qwenvl_ros/ros/node.py"), *published("qwenvl_ros/ros/outputs.py")}
+    out = {
+        topic
+        for module in ("node", "outputs", "detections")
+        for topic in published(f"qwenvl_ros/ros/{module}.py")
+    }
     assert sorted(listed) == sorted(out)
 
 
