@@ -103,6 +103,14 @@ class OpenaiSettings:
 
 
 @dataclass(frozen=True)
+class ServerSettings:
+    """Where a server of one's own listens."""
+
+    host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = setting(8000, "Port to listen on.", minimum=1, maximum=65535)
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """Which engine runs the model, and on what."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qwenvl_ros import zoo
-from qwenvl_ros.backends import BackendUnavailable
+from qwenvl_ros.backends import BackendUnavailable, EngineSettings
 from qwenvl_ros.gpus import Gpu, room_gb
 
 
@@ -26,6 +26,23 @@ def check(model: zoo.Model, cards: Sequence[Gpu], share: float = 1.0) -> None:
         f"{model.name} needs about {model.memory_gb:g} GB of GPU memory, but there is ({had}{allowed}): free some, let "
         f"more or other GPUs be seen (CUDA_VISIBLE_DEVICES), or choose a model that fits:\n{zoo.memory_table(room)}"
     )
+
+
+def for_vllm(model: zoo.Model, cards: Sequence[Gpu], settings: EngineSettings) -> int:
+    """How many of the GPUs vLLM shares the model over: tensor_parallel_size, or all.
+
+    Raises:
+        BackendUnavailable: there are not so many, or the model does not fit on them.
+    """
+    count = settings.vllm.tensor_parallel_size or len(cards)
+    if count > len(cards):
+        raise BackendUnavailable(
+            f"tensor_parallel_size = {count}, but {len(cards)} GPUs can be seen; lower it, or let more be seen "
+            "(CUDA_VISIBLE_DEVICES)"
+        )
+    if not settings.vllm.quantization:  # what it makes of the weights is not known
+        check(model, cards[:count], settings.vllm.gpu_memory_utilization)
+    return count
 
 
 def spread(model: zoo.Model, cards: Sequence[Gpu], index: int | None) -> bool:

@@ -24,10 +24,10 @@ import transformers
 from qwenvl_ros import gpus, zoo
 from qwenvl_ros.backends import BackendUnavailable, EngineSettings, checkpoints, memory
 from qwenvl_ros.backends.loading import choose_device
+from qwenvl_ros.backends.vllm_arguments import CPU_ENVIRONMENT, arguments
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 _LONGEST_CAUSE = 600  # characters
-_FRAMES_A_TOKEN = 2  # Qwen3-VL merges frames in pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +59,6 @@ def start(model: zoo.Model, settings: EngineSettings) -> Started:
         if isinstance(error, BackendUnavailable) or not isinstance(error, Exception):
             raise
         raise BackendUnavailable(f"vLLM cannot run {model.name}: {cause}; {_remedy(cause)}") from error
-
-
-def arguments(model: zoo.Model, settings: EngineSettings, gpus: int, context: int) -> dict[str, Any]:
-    """vLLM's engine arguments. gpus: how many it gets, 0 = the CPU. context: of the model, in tokens."""
-    own = settings.vllm
-    pixels = model.pixels
-    length = min(own.max_model_len, context)
-    # Images and frames come in the size that the model takes; size says how much memory the largest needs.
-    shown: dict[str, Any] = {
-        "do_resize": False,
-        "size": {"shortest_edge": pixels.min_pixels, "longest_edge": pixels.max_pixels},
-    }
-    if own.clips_per_prompt:
-        volume = length * _FRAMES_A_TOKEN * pixels.multiple**2  # of a clip, pixels of all its frames
-        shown["videos_kwargs"] = {"size": {"shortest_edge": pixels.min_pixels, "longest_edge": volume}}
-    return {
-        "model": model.checkpoint,
-        "dtype": "auto" if gpus else "float32",  # CPUs are slower in 16 bit
-        "quantization": own.quantization or None,
-        "seed": own.seed,
-        "tensor_parallel_size": max(gpus, 1),
-        "gpu_memory_utilization": own.gpu_memory_utilization,
-        "enforce_eager": own.enforce_eager or not gpus,
-        "max_model_len": length,
-        "max_num_seqs": settings.capacity,
-        "limit_mm_per_prompt": {"image": own.images_per_prompt, "video": own.clips_per_prompt},
-        "mm_processor_kwargs": shown,
-        "mm_processor_cache_gb": 0,  # frames never repeat
-        "mm_encoder_tp_mode": "data" if own.encoder_data_parallel and gpus > 1 else "weights",
-        # A schema begins to hold after </think>, which this parser watches for.
-        "reasoning_parser": "deepseek_r1" if model.variant == "thinking" else "",
-        "enable_log_requests": False,
-        "disable_log_stats": True,
-    }
 
 
 def shield_from_ctrl_c() -> None:
@@ -207,8 +173,9 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
             "this vLLM is built for GPUs; for the CPU set backend to transformers, or see make setup-vllm"
         )
     count = (settings.vllm.tensor_parallel_size or torch.cuda.device_count()) if on_gpu else 0
-    if count:
-        _check_gpus(model, settings, count)
+    cards, _ = gpus.visible()
+    if count and cards:  # where the driver does not tell, vLLM has to
+        count = memory.for_vllm(model, cards, settings)
     local = checkpoints.at_hand(model)
     try:
         processor = transformers.AutoProcessor.from_pretrained(model.checkpoint, local_files_only=local)
@@ -233,18 +200,6 @@ def _started(model: zoo.Model, settings: EngineSettings, on_gpu: bool, failures:
     )
 
 
-def _check_gpus(model: zoo.Model, settings: EngineSettings, count: int) -> None:
-    seen = torch.cuda.device_count()
-    if count > seen:
-        raise BackendUnavailable(
-            f"tensor_parallel_size = {count}, but {seen} GPUs can be seen; lower it, or let more be seen "
-            "(CUDA_VISIBLE_DEVICES)"
-        )
-    cards, _ = gpus.visible()
-    if len(cards) == seen and not settings.vllm.quantization:  # what it makes of the weights is not known
-        memory.check(model, cards[:count], settings.vllm.gpu_memory_utilization)
-
-
 def _remedy(cause: str) -> str:
     if "memory" in cause.lower() or "cache blocks" in cause.lower():
         return (
@@ -260,8 +215,8 @@ def _environment(settings: EngineSettings, on_gpu: bool, failures: Failures) -> 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork would copy ROS's threads' locks
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if not on_gpu:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        for name, value in CPU_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     passing: dict[str, str] = {}
     if "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
         passing["VLLM_LOGGING_CONFIG_PATH"] = str(failures.configuration)
