@@ -76,8 +76,9 @@ def read(
     *,
     finished: bool,
     tokens: Sequence[Token] = (),
+    camera: str = "",
 ) -> Grounding:
-    """What an answer says, with calibrated scores and without what is below min_score."""
+    """What an answer says, with calibrated scores and without what is below min_score. camera: see grounding.parse."""
     answer = grounding.parse(
         text,
         placement,
@@ -85,6 +86,7 @@ def read(
         finished=finished,
         tokens=tokens,
         max_objects=settings.max_objects,
+        camera=camera,
     )
     scored = [
         replace(each, score=grounding.calibrate(each.score, model.calibration)) for each in answer.detections

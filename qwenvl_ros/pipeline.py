@@ -51,7 +51,8 @@ _WARM_UP_PATIENCE = 10.0  # times settings.timeout: an engine may compile its ke
 class Pending:
     """A frame whose answer is being made; cancelling the future gives it up.
 
-    started, placed: perf_counter() seconds at which the work on it began and at which it was asked.
+    started, placed: perf_counter() seconds at which the work on it began and at which it was asked. among: whether
+    pictures of other cameras were shown with it, so that the answer's boxes have to name theirs.
     """
 
     frame: Frame
@@ -61,6 +62,7 @@ class Pending:
     future: Future[Reply]
     started: float
     placed: float
+    among: bool = False
 
     def patience(self) -> float | None:
         """Seconds left until settings.timeout, not below 0; None = no limit."""
@@ -124,6 +126,7 @@ def finish(pending: Pending) -> Result:
         settings,
         finished=reply.finish == "stop",
         tokens=reply.tokens,
+        camera=frame.camera if pending.among else "",
     )
     lap(timings, "parse", clock)
     objects, cover = objects_of(answer.detections, frame, settings, timings)

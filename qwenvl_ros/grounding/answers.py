@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qwenvl_ros.grounding.confidence import Span
@@ -17,6 +17,7 @@ _LABEL_KEYS = (
     "type", "标签", "標籤", "名称", "名稱", "类别", "類別", "物体", "物體", "ラベル", "라벨", "метка", "etiqueta",
     "étiquette", "nombre", "nom",
 )  # fmt: skip
+_CAMERA_KEYS = ("camera", "camera_name", "view", "image", "picture")
 _BETWEEN = re.compile(r"[\[\](),;\s]+")
 
 
@@ -24,13 +25,14 @@ _BETWEEN = re.compile(r"[\[\](),;\s]+")
 class Answer:
     """One box as it was written: corners on the grid, the label or "", and where both stand in the text.
 
-    bare: nothing but a list of four numbers.
+    bare: nothing but a list of four numbers. camera: whose picture it is said to be in, "" where nothing is said.
     """
 
     corners: Corners
     label: str
     spans: tuple[Span, ...]
     bare: bool = False
+    camera: str = ""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ def answers_in(group: Group, tally: Tally) -> Iterator[Answer]:
             yield Answer(bare[0], "", bare[1], bare=True)
         return
     items = list(zip([key.strip().casefold() for key in group.keys], group.values, strict=True))
-    named = _named(items)
+    named, camera = _first(items, _LABEL_KEYS), _first(items, _CAMERA_KEYS)
     boxes = [(key, value) for key, value in items if _is_box(key) and not _lists_objects(value)]
     boxes.sort(key=lambda item: item[0] != "bbox_2d")
     for key, value in boxes:
@@ -64,7 +66,7 @@ def answers_in(group: Group, tally: Tally) -> Iterator[Answer]:
         label = named or _any_text(items)
         name, spans = (label.value or "", ((label.start, label.end),)) if label else ("", ())
         for corners, places in read:
-            yield Answer(corners, name, places + spans)
+            yield Answer(corners, name, places + spans, camera=(camera and camera.value) or "")
         if sum(other == key for other, _ in boxes) > 1:
             tally.add("objects run into one another, only the first kept")
         return
@@ -93,20 +95,21 @@ def _lists_objects(value: Scalar | Group) -> bool:
     return isinstance(value, Group) and not value.is_object and value.holds_object
 
 
-def _named(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
-    """The text under the best known label key."""
+def _first(items: list[tuple[str, Scalar | Group]], keys: Sequence[str]) -> Scalar | None:
+    """The text under the first of these keys that has one."""
     texts = {
         key: value
         for key, value in reversed(items)
         if isinstance(value, Scalar) and (value.value or "").strip()
     }
-    return next((texts[key] for key in _LABEL_KEYS if key in texts), None)
+    return next((texts[key] for key in keys if key in texts), None)
 
 
 def _any_text(items: list[tuple[str, Scalar | Group]]) -> Scalar | None:
-    """The first text under a key that is neither box nor point, in whatever language the key is."""
+    """The first text under a key that is no box, point or camera, in whatever language the key is."""
     for key, value in items:
-        if not isinstance(value, Scalar) or _BOX_KEY.search(key) or _POINT_KEY.search(key):
+        other = _BOX_KEY.search(key) or _POINT_KEY.search(key) or key in _CAMERA_KEYS
+        if not isinstance(value, Scalar) or other:
             continue
         if value.value and value.value.strip() and _number(value.value) is None:
             return value

@@ -51,12 +51,14 @@ def parse(
     finished: bool = True,
     tokens: Sequence[Token] = (),
     max_objects: int = 100,
+    camera: str = "",
 ) -> Grounding:
     """Detections in pixels of the source image, in the order of the answer; never raises, linear in the text.
 
     finished: False where the engine cut the answer short (or it is still being written); every object that is
     closed is kept. tokens: see confidence.py. queries: those of the prompt; a missing label becomes the only query,
-    else "object".
+    else "object". camera: where pictures of several were shown, whose boxes are wanted: those that name it; boxes that
+    name none are counted, since in which picture they are cannot be told.
 
     Read: lists and single objects at any nesting, prose and fences around, thinking blocks skipped; a box under any
     key that names a box or coordinates (as numbers, numeric strings, two corner pairs, or several boxes) or a bare list
@@ -76,6 +78,8 @@ def parse(
         not answer.bare for answer in answers
     ):  # beside objects, four numbers in a list are part of the prose
         answers = [answer for answer in answers if not answer.bare]
+    if camera:
+        answers = _of_camera(answers, camera, tally)
     if _in_pixels(answers, placement):
         reason = (
             "coordinates beyond the grid that fit the image, so they may all be pixels: no box is believed"
@@ -93,7 +97,8 @@ def parse(
         return Grounding(detections, Status.TRUNCATED, _message(notes, text if not detections else ""))
     if detections or _says_nothing(text[start:end], reading, tally, asked):
         return Grounding(detections, Status.OK, _message(notes, ""))
-    return Grounding((), Status.PARSE_FAILED, _message(notes or ["no box in the answer"], text))
+    nothing = f"no box of camera {camera!r} in the answer" if camera else "no box in the answer"
+    return Grounding((), Status.PARSE_FAILED, _message(notes or [nothing], text))
 
 
 def after_thinking(text: str) -> tuple[int, int]:
@@ -102,6 +107,13 @@ def after_thinking(text: str) -> tuple[int, int]:
     start = 0 if closing < 0 else closing + len("</think>")
     opening = text.find("<think>", start)
     return start, len(text) if opening < 0 else opening
+
+
+def _of_camera(answers: Sequence[Answer], camera: str, tally: Tally) -> list[Answer]:
+    for answer in answers:
+        if not answer.camera.strip():
+            tally.add("boxes that do not say of which camera left out")
+    return [answer for answer in answers if answer.camera.strip().casefold() == camera.casefold()]
 
 
 def _in_pixels(answers: Sequence[Answer], placement: Placement) -> bool:

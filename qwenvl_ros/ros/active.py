@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from qwenvl_ros.recent import Recent
 from qwenvl_ros.ros import transport
+from qwenvl_ros.ros.arrivals import Arrived, Delivery
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, Report, Seen, camera_report, seen
+from qwenvl_ros.ros.errand import Errand
 from qwenvl_ros.ros.node_settings import Settings
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.readiness import Ready
 from qwenvl_ros.ros.transforms import Transforms
-from qwenvl_ros.ros.worker import Arrived, Delivery, Worker
+from qwenvl_ros.ros.worker import Worker
 from qwenvl_ros.scheduling import Slots
 
 TICK_S = 0.02
@@ -25,6 +29,7 @@ class Active:
     """Subscribes on construction; after close() nothing is published.
 
     settings: asked for each message and each frame. transforms: None without tf. health, latencies: filled here.
+    model: what answers. recent: what the cameras show and showed, for questions.
     """
 
     def __init__(
@@ -44,6 +49,10 @@ class Active:
         self._health = health
         self._latencies = latencies
         self._cameras: dict[str, Camera] = {}
+        self.model = ready.model
+        self.recent: Recent[Arrived] = Recent(
+            lambda: node.get_clock().now().nanoseconds, ready.model, lambda: settings().node.clip
+        )
         self._worker = Worker(
             slots,
             ready.backend,
@@ -91,6 +100,10 @@ class Active:
             )
         return found
 
+    def run(self, errand: Errand[Any]) -> None:
+        """Put a question to the engine, before the frames."""
+        self._worker.run(errand)
+
     def close(self) -> None:
         """Unsubscribe, give up what is in flight, join."""
         self._node.destroy_timer(self._tick_timer)
@@ -109,11 +122,14 @@ class Active:
     def _offer(self, frame: Arrived) -> None:
         if self._worker.offer(frame).time_jumped_back:
             self._node.get_logger().info(f"time went back on {frame.camera}: starting afresh")
+            self.recent.forget(frame.camera)
+        self.recent.add_frame(frame)
 
     def _deliver(self, delivery: Delivery) -> None:
         """From the worker's thread."""
         scene = delivery.scene
         self._outputs.publish(delivery.frame.image, scene)
+        self.recent.add_scene(scene)
         self._health.answered(scene.status, scene.status_message, delivery.result.asked)
         camera = self._cameras.get(scene.camera)
         if camera is not None:

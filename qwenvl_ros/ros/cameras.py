@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from qwenvl_ros.camera_info import CameraInfoRefused
 from qwenvl_ros.images import ImageRefused
 from qwenvl_ros.pairing import Pair, Pairing, unregistered
+from qwenvl_ros.ros.arrivals import Arrived
 from qwenvl_ros.ros.conversions.camera import (
     depth_of,
     header_of,
@@ -24,7 +25,6 @@ from qwenvl_ros.ros.diagnostics import CameraHealth, Latencies
 from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
 from qwenvl_ros.ros.qos import Listening
 from qwenvl_ros.ros.transforms import FixedPose, NotYet, PoseSource, PoseTopic, Transforms
-from qwenvl_ros.ros.worker import Arrived
 from qwenvl_ros.types import Intrinsics
 
 POSE_PATIENCE_S = 0.2  # poses come a little after the image

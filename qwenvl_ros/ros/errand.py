@@ -49,12 +49,12 @@ class Errand(Generic[T]):
         """Settle the outcome."""
         try:
             said = self._finish(pending)
-        except Exception as error:  # a bug must leave nobody waiting
-            self.fail(error)
+        except Exception as error:  # a bug must neither leave anybody waiting nor end the node
+            self.fail(Refused(f"{type(error).__name__}: {error}"))
         else:
             with suppress(InvalidStateError):  # cancelled meanwhile
                 self.outcome.set_result(said)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Refused) -> None:
         with suppress(InvalidStateError):
             self.outcome.set_exception(error)

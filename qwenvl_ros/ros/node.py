@@ -22,14 +22,18 @@ from qwenvl_ros.backends import BackendError
 from qwenvl_ros.ros import transport
 from qwenvl_ros.ros.active import Active
 from qwenvl_ros.ros.alarms import Alarms
+from qwenvl_ros.ros.ask_server import AskServer
+from qwenvl_ros.ros.asked import Desk
 from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
 from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, model_report, ready_health
+from qwenvl_ros.ros.ground_server import GroundServer
 from qwenvl_ros.ros.interrupt import Interrupt
 from qwenvl_ros.ros.log import RosLog
 from qwenvl_ros.ros.node_settings import Settings, build
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
-from qwenvl_ros.ros.readiness import Create, Ready, make_ready, resolve
+from qwenvl_ros.ros.readiness import Create, Ready, check_fit, make_ready, resolve
+from qwenvl_ros.ros.relations_server import RelationsServer
 from qwenvl_ros.ros.transforms import Transforms
 from qwenvl_ros.scheduling import Slots
 from qwenvl_ros.settings import SettingError
@@ -57,6 +61,10 @@ class SceneNode(LifecycleNode):
         self._told = Parameters(self, self._use)
         self._outputs = Outputs(self, lambda: self._settings.perception.min_score)
         self._alarms = Alarms()
+        desk = Desk(self, lambda: self._active, lambda: self._settings)
+        GroundServer(desk)
+        RelationsServer(desk)
+        self._ask_server = AskServer(desk)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._report_timer = self.create_timer(DIAGNOSTICS_S, self._report, clock=steady)
@@ -175,7 +183,7 @@ class SceneNode(LifecycleNode):
             SettingError: the model that is loaded cannot take them.
         """
         if self._ready is not None:
-            self._ready.model.limited(settings.perception.max_pixels)
+            check_fit(self._ready.model, settings)
         self._settings = settings
         self._slots.set_limits(settings.limits)
         for name in settings.cameras:

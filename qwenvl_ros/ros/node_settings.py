@@ -14,6 +14,7 @@ from typing import Any
 
 from qwenvl_ros import geometry
 from qwenvl_ros.backends import EngineSettings
+from qwenvl_ros.clips import ClipSettings
 from qwenvl_ros.images import MAX_PIXELS
 from qwenvl_ros.pairing import PairingSettings
 from qwenvl_ros.pipeline import PerceptionSettings
@@ -47,6 +48,7 @@ class NodeSettings:
     max_image_pixels: int = setting(
         MAX_PIXELS, "A larger camera image is refused.", unit="pixels", minimum=1, maximum=2**31 - 1
     )
+    clip: ClipSettings = field(default_factory=ClipSettings)
 
 
 @dataclass(frozen=True)

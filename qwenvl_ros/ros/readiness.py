@@ -9,6 +9,7 @@ from qwenvl_ros import pipeline, selftest, zoo
 from qwenvl_ros.backends import Backend, BackendError, EngineSettings
 from qwenvl_ros.ros.node_settings import Settings
 from qwenvl_ros.selftest import Diagnosis, Verdict
+from qwenvl_ros.settings import SettingError
 
 Create = Callable[[zoo.Model, EngineSettings], Backend]
 
@@ -27,11 +28,24 @@ def resolve(settings: Settings) -> zoo.Model:
 
     Raises:
         ZooError: there is none of that name.
-        SettingError: it cannot take max_pixels.
+        SettingError: it cannot take max_pixels or clip.max_pixels.
     """
     model = settings.model.resolve()
-    model.limited(settings.perception.max_pixels)
+    check_fit(model, settings)
     return model
+
+
+def check_fit(model: zoo.Model, settings: Settings) -> None:
+    """Whether a model can be used as the settings say.
+
+    Raises:
+        SettingError: it cannot take max_pixels or clip.max_pixels.
+    """
+    model.limited(settings.perception.max_pixels)
+    try:
+        model.limited(settings.node.clip.max_pixels)
+    except SettingError as error:
+        raise SettingError(f"clip.{error}") from None
 
 
 def make_ready(model: zoo.Model, settings: Settings, create: Create) -> Ready:

@@ -23,12 +23,13 @@ from functools import partial
 from typing import Any
 
 from qwenvl_ros import pipeline
-from qwenvl_ros.backends import Backend, Reply
+from qwenvl_ros.backends import Backend, Reply, together
 from qwenvl_ros.inquiry import Inquiry
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
+from qwenvl_ros.ros.arrivals import Arrived, Delivery, with_arrival
 from qwenvl_ros.ros.errand import Errand, Refused
 from qwenvl_ros.scheduling import Put, Slots
-from qwenvl_ros.types import Frame, Scene
+from qwenvl_ros.types import Scene
 from qwenvl_ros.zoo import Model
 
 MOST_ERRANDS = 64  # that wait at once; they hold images
@@ -36,24 +37,6 @@ MOST_ERRANDS = 64  # that wait at once; they hold images
 _LESS = "ask less at once, or raise timeout or capacity"
 _TOO_MANY = f"{MOST_ERRANDS} questions wait for the engine already; {_LESS}"
 _STOPPED = "the node was deactivated before the answer came; activate it and ask again"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived(Frame):
-    """A frame from a topic. arrived: steady seconds. note: what is missing of it and why, for status_message."""
-
-    arrived: float = 0.0
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A scene for the publisher. waited: seconds in its slot."""
-
-    frame: Arrived
-    scene: Scene
-    result: Result
-    waited: float
 
 
 @dataclass(slots=True, eq=False)
@@ -190,8 +173,9 @@ class Worker:
 
         Errands may fill it twice, so that they wait in the engine and are in its next batch, before any frame.
         """
-        while self._errands and len(self._flights) < 2 * self._backend.capacity:
-            self._begin(self._errands.popleft())
+        with together(self._backend):
+            while self._errands and len(self._flights) < 2 * self._backend.capacity:
+                self._begin(self._errands.popleft())
         while not self._stopping and len(self._flights) < self._backend.capacity:
             # One of each camera, so that none waits in the engine and grows old there, and scenes come in order.
             flying = {flight.camera for flight in self._flights.values() if flight.camera}
@@ -214,7 +198,12 @@ class Worker:
         hear = errand.hear or (lambda text: None)
         flight = _Flight(errand.finish, lambda _, text: hear(text), errand=errand)
         told = self._hearer(flight, len) if errand.hear else None
-        self._take_off(flight, errand.start(self._backend, self._model, self._settings(), told))
+        try:
+            pending = errand.start(self._backend, self._model, self._settings(), told)
+        except Exception as error:
+            errand.fail(Refused(f"{type(error).__name__}: {error}"))
+        else:
+            self._take_off(flight, pending)
 
     def _take_off(self, flight: _Flight, question: Pending | Inquiry) -> None:
         self._flights[question] = flight
@@ -261,7 +250,7 @@ class Worker:
         self._settle(frame.camera)
         try:
             result = pipeline.conclude(pending, result, inquiry)
-            self._deliver(Delivery(frame, scene_of(result, frame), result, taken - frame.arrived))
+            self._deliver(Delivery(frame, with_arrival(result.scene, frame), result, taken - frame.arrived))
         except Exception as error:
             self._fail(error)
 
@@ -282,16 +271,6 @@ class Worker:
     def _tell_scene(self, frame: Arrived, pending: Pending, text: str) -> None:
         scene = pipeline.partial(pending, text)
         self._deliver_partial(dataclasses.replace(scene, total_seconds=time.monotonic() - frame.arrived))
-
-
-def scene_of(result: Result, frame: Arrived) -> Scene:
-    """The scene of a frame, with the time since the frame came and what was missing of it."""
-    notes = [text for text in (result.scene.status_message, frame.note) if text]
-    return dataclasses.replace(
-        result.scene,
-        status_message="; ".join(notes),
-        total_seconds=time.monotonic() - frame.arrived,
-    )
 
 
 def _objects_closed(text: str) -> int:

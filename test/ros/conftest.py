@@ -28,6 +28,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 
 from qwenvl_ros.msg import Scene  # noqa: E402
+from qwenvl_ros.srv import GetRelations, Ground  # noqa: E402
 
 ASK_AGAIN = 10.0
 PATIENCE = 120.0  # of waits for events; only a failing test gets there
@@ -59,6 +60,8 @@ class Node:
                 ("set_parameters", SetParameters),
                 ("get_parameters", GetParameters),
                 ("describe_parameters", DescribeParameters),
+                ("ground", Ground),
+                ("get_relations", GetRelations),
             )
         }
         self.scenes = near.hear(Scene, f"{self.name}/scene")

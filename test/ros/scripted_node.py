@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import sys
+import threading
 import time
 
 from qwenvl_ros.backends import BackendUnavailable, RequestFailed
@@ -18,6 +20,39 @@ ANSWER = """[
 ]"""
 
 
+BOXES = """Two things, one each.
+[{"camera": "front", "bbox_2d": [100, 200, 300, 600], "label": "cup"},
+ {"camera": "back", "bbox_2d": [500, 200, 700, 600], "label": "can"}]"""
+
+
+def steered(request, three):
+    """What the words of a question ask for; None = nothing of the kind."""
+    words = request.text
+    if "hang" in words:
+        return HANG
+    if "together" in words:  # answered once three such are being worked on
+        three.wait()
+        return ANSWER
+    if "mumble" in words:
+        return "I would rather not say."
+    if "break" in words:
+        return RequestFailed("out of memory; lower max_pixels")
+    if "count" in words:
+        return Streamed([f"{number} " for number in range(1, 21)], 0.05)
+    if "which cameras" in words:
+        return BOXES
+    if "echo" in words:  # the labels that were asked for
+        boxes = [
+            {"bbox_2d": [100 + 200 * n, 200, 250 + 200 * n, 600], "label": label}
+            for n, label in enumerate(request.schema["items"]["properties"]["label"]["enum"])
+        ]
+        return Delayed(0.05, json.dumps(boxes))
+    if request.clips:
+        (clip,) = request.clips
+        return f"{len(clip.frames)} frames, {clip.seconds[-1]:.1f} seconds"
+    return None
+
+
 def run():
     parser = argparse.ArgumentParser()
     parser.add_argument("--answer", default=ANSWER)
@@ -26,6 +61,7 @@ def run():
     parser.add_argument("--hang-once", action="store_true", help="never answer the first, after the warm-up")
     parser.add_argument("--stream", type=float, default=0.0, help="seconds before each object of an answer")
     parser.add_argument("--capacity", type=int, default=1)
+    parser.add_argument("--steered", action="store_true", help="do what the words of a question say")
     parser.add_argument("--real", action="store_true", help="no script: the engine that the parameters name")
     parser.add_argument("--second", default="{}", help="what it says about relations, where it is asked")
     parser.add_argument("--fail", default="", help="fail each request with these words, after the warm-up")
@@ -41,6 +77,7 @@ def run():
             raise BackendUnavailable(options.unavailable)
         time.sleep(options.load)
         count = itertools.count()
+        three = threading.Barrier(3)
 
         def script(request):
             if "Is each of these statements true?" in request.text:
@@ -50,6 +87,8 @@ def run():
                 return "[]"
             if options.hang or (options.hang_once and number == 1):
                 return HANG
+            if options.steered and (said := steered(request, three)) is not None:
+                return said
             if options.stream:
                 return Streamed(options.answer.splitlines(keepends=True), options.stream)
             if options.fail:

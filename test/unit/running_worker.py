@@ -11,7 +11,8 @@ from qwenvl_ros import zoo
 from qwenvl_ros.backends.replies import PendingReply
 from qwenvl_ros.backends.scripted import ScriptedBackend
 from qwenvl_ros.pipeline import PerceptionSettings
-from qwenvl_ros.ros.worker import Arrived, Worker
+from qwenvl_ros.ros.arrivals import Arrived
+from qwenvl_ros.ros.worker import Worker
 from qwenvl_ros.scheduling import Limits, Slots
 
 PATIENCE = 60.0

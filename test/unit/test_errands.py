@@ -158,16 +158,17 @@ def test_a_listener_that_raises_costs_nobody_the_answer(run):
     assert asked.outcome.result(PATIENCE).status is Status.OK
 
 
-def test_a_bug_in_finish_reaches_who_waits(run):
-    def finish(pending):
+def test_a_bug_reaches_who_waits_and_nobody_else(run):
+    def bug(*_):
         raise KeyError("a bug")
 
     each = run(lambda request: "[]")
-    broken, whole = errand(finish=finish), errand()
-    each.worker.run(broken)
+    for broken in (errand(finish=bug), Errand(bug, bug)):
+        each.worker.run(broken)
+        with pytest.raises(Refused, match="KeyError: 'a bug'"):
+            broken.outcome.result(PATIENCE)
+    whole = errand()
     each.worker.run(whole)
-    with pytest.raises(KeyError):
-        broken.outcome.result(PATIENCE)
     assert whole.outcome.result(PATIENCE).status is Status.OK
 
 

@@ -457,3 +457,33 @@ def seconds(text):
         return time.process_time() - start
 
     return min(once() for _ in range(2))
+
+
+SEVERAL = """[
+    {"camera": "front", "bbox_2d": [10, 20, 300, 400], "label": "red cube"},
+    {"bbox_2d": [500, 20, 600, 400], "view": " Left ", "label": "mug"},
+    {"bbox_2d": [1, 1, 9, 9], "label": "dust"}
+]"""
+
+
+def test_where_several_cameras_were_shown_each_gets_the_boxes_that_name_it():
+    assert boxes(read(SEVERAL, camera="front")) == [A]
+    assert boxes(read(SEVERAL, camera="left")) == [B]
+    assert "do not say of which camera left out: 1" in read(SEVERAL, camera="left").message
+    none = read(SEVERAL, camera="back")
+    assert none.status is Status.PARSE_FAILED and not none.detections
+    only = read(f'[{{"camera": "front", {ONE[1:]}]', camera="back")
+    assert only.status is Status.PARSE_FAILED and "no box of camera 'back'" in only.message
+    assert len(read(SEVERAL).detections) == 3, "with one camera nothing need be said"
+    nothing = read("There is nothing in the picture.", camera="front")
+    assert nothing.status is Status.PARSE_FAILED  # prose
+    assert read("[]", camera="front").status is Status.OK
+
+
+def test_the_camera_of_a_box_is_never_its_label():
+    (found,) = read(
+        '[{"camera": "front", "bbox_2d": [10, 20, 300, 400], "etikett": "mug"}]', camera="front"
+    ).detections
+    assert found.label == "mug"
+    (bare,) = read('[{"camera": "front", "bbox_2d": [10, 20, 300, 400]}]', camera="front").detections
+    assert bare.label == "object"

@@ -21,6 +21,7 @@ LAYERS = (
     {"perception"},
     {"asking", "inquiry"},
     {"pipeline"},
+    {"questions"},
     {"evaluation", "selftest", "benchmark", "planning"},
     {"ros", "tools"},
 )

@@ -14,11 +14,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = runpy.run_path(str(ROOT / "docs" / "readme_tables.py"))
 
 
-def published(module):
-    """Topics given to create_publisher as literals."""
+def offered(module):
+    """Topics, services and actions whose names are given as literals where they are made."""
     for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "create_publisher":
-            yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+        if isinstance(node, ast.Call):
+            what = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if what in ("create_publisher", "create_service", "ActionServer"):
+                yield from (each.value for each in node.args if isinstance(each, ast.Constant))
 
 
 def test_tables_come_from_the_code():
@@ -29,13 +31,10 @@ def test_every_table_is_there():
     assert {found["name"] for found in TABLES["MARKED"].finditer(README)} == TABLES["TABLES"].keys()
 
 
-def test_topics_are_those_of_the_node():
+def test_topics_services_and_actions_are_those_of_the_node():
     listed = re.findall(r"^\| `(~?/[\w/]+)` \|", README, re.MULTILINE)
-    out = {
-        topic
-        for module in ("node", "outputs", "detections")
-        for topic in published(f"qwenvl_ros/ros/{module}.py")
-    }
+    modules = ("node", "outputs", "detections", "ground_server", "relations_server", "ask_server")
+    out = {name for module in modules for name in offered(f"qwenvl_ros/ros/{module}.py")}
     assert sorted(listed) == sorted(out)
 
 

@@ -34,7 +34,7 @@ def to_message(scene: Scene) -> SceneMessage:
         height=scene.height,
         reference_frame=ros_text(scene.reference_frame),
         objects=[_object_message(each) for each in scene.objects],
-        relations=[_relation_message(each) for each in scene.relations],
+        relations=[to_relation(each) for each in scene.relations],
         evaluated_predicates=[ros_text(each) for each in scene.evaluated_predicates],
         status=int(scene.status),
         status_message=ros_text(scene.status_message),
@@ -113,7 +113,8 @@ def _object_of(message: ObjectMessage) -> SceneObject:
     )
 
 
-def _relation_message(relation: Relation) -> SpatialRelation:
+def to_relation(relation: Relation) -> SpatialRelation:
+    """msg/SpatialRelation."""
     return SpatialRelation(
         subject_id=ros_text(relation.subject_id),
         predicate=ros_text(relation.predicate),

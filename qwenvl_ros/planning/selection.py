@@ -1,0 +1,76 @@
+"""The relations of scenes that match a question: subject, predicate and object, each given or left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from qwenvl_ros.planning.truths import check, named
+from qwenvl_ros.relations import CONVERSE, SYMMETRIC
+from qwenvl_ros.types import Relation, Scene, Status
+
+# What "B p A" is called when it is told of A first.
+_TURNED = (
+    CONVERSE | {turned: stated for stated, turned in CONVERSE.items()} | {same: same for same in SYMMETRIC}
+)
+_LISTED = 20  # names in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """relations: TRUE and UNKNOWN ones. message: what they may lack, and why; "" if nothing."""
+
+    relations: tuple[Relation, ...]
+    message: str
+
+
+def select(scenes: Sequence[Scene], subject: str, predicate: str, object: str) -> Selection:
+    """What the scenes state of "subject predicate object"; "" leaves a place open.
+
+    subject and object: an id or a name (planning.named). Every fact once, in the direction that was asked:
+    of "A left_of B" asking for right_of, or only for subject B, gives "B right_of A"; with both ways open it stays
+    as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE.
+
+    Raises:
+        ValueError: no such predicate; the message lists those that there are.
+    """
+    if predicate:
+        check(predicate)
+    found: list[Relation] = []
+    notes: list[str] = []
+    for scene in scenes:
+        subjects, objects = ({each.id for each in named(scene, name)} for name in (subject, object))
+        found += _matching(scene, subjects, predicate, objects)
+        if scene.status is not Status.OK:
+            notes.append(f"camera {scene.camera}: {scene.status.name.lower()}: {scene.status_message}")
+        evaluated = (*scene.evaluated_predicates, *(CONVERSE.get(p, p) for p in scene.evaluated_predicates))
+        if predicate and predicate not in evaluated:
+            notes.append(f"camera {scene.camera}: {predicate} was not evaluated, so nothing is known of it")
+    notes += _missing(scenes, [name for name in dict.fromkeys((subject, object)) if name])
+    return Selection(tuple(found), "; ".join(notes))
+
+
+def _matching(scene: Scene, subjects: set[str], predicate: str, objects: set[str]) -> Iterator[Relation]:
+    for stated in scene.relations:
+        turned = _turned(stated)
+        for told in (stated, turned) if turned else (stated,):
+            fits = told.subject_id in subjects and told.object_id in objects
+            if fits and predicate in ("", told.predicate):
+                yield told
+                break
+
+
+def _turned(stated: Relation) -> Relation | None:
+    """The same fact told of its object; None where there is no word for it."""
+    predicate = _TURNED.get(stated.predicate)
+    if predicate is None:
+        return None
+    return replace(stated, predicate=predicate, subject_id=stated.object_id, object_id=stated.subject_id)
+
+
+def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[str]:
+    there = list(dict.fromkeys(each.id for scene in scenes for each in scene.objects))
+    for name in names:
+        if not any(named(scene, name) for scene in scenes):
+            listed = ", ".join(there[:_LISTED]) + (" ..." if len(there) > _LISTED else "")
+            yield f"no object with the id or the name {name!r}; there are {listed or 'none'}"

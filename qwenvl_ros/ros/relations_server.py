@@ -1,0 +1,31 @@
+"""The service `~/get_relations`: what the newest scenes state of some objects."""
+
+from __future__ import annotations
+
+from qwenvl_ros.planning.selection import select
+from qwenvl_ros.recent import NotThere
+from qwenvl_ros.ros.asked import Desk
+from qwenvl_ros.ros.conversions.scene import to_relation
+from qwenvl_ros.srv import GetRelations
+
+
+class RelationsServer:
+    """Answers at once, from the newest scene of each camera."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        desk.node.create_service(GetRelations, "~/get_relations", self._on_call)
+
+    def _on_call(
+        self, request: GetRelations.Request, response: GetRelations.Response
+    ) -> GetRelations.Response:
+        try:
+            scenes = self._desk.open().recent.scenes(self._desk.age_limit(request.max_age))
+            selection = select(scenes, request.subject, request.predicate, request.object)
+        except (NotThere, ValueError) as reason:
+            response.message = str(reason)
+            return response
+        response.relations = [to_relation(each) for each in selection.relations]
+        response.success = True
+        response.message = selection.message
+        return response

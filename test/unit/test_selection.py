@@ -1,0 +1,182 @@
+"""Relations picked from scenes: by id, label or neither, in the direction that was asked, and what a gap means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qwenvl_ros import geometry, relations
+from qwenvl_ros.planning.selection import select
+from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC
+from qwenvl_ros.types import Box, Frame, Relation, Scene, SceneObject, Source, Status, Truth
+
+
+def said(subject, predicate, object, truth=Truth.TRUE, value=0.1):
+    return Relation(subject, predicate, object, truth, 0.9, value, Source.GEOMETRY_3D, "base_link")
+
+
+def thing(id, label):
+    return SceneObject(id, label, Box(0, 0, 10, 10))
+
+
+SCENE = Scene(
+    "front",
+    0,
+    "optical",
+    64,
+    48,
+    objects=(
+        thing("mug_1", "red mug"),
+        thing("mug_2", "red mug"),
+        thing("bowl_1", "bowl"),
+        thing("box_1", "box"),
+    ),
+    relations=(
+        said("mug_1", "left_of", "bowl_1", value=0.2),
+        said("mug_2", "left_of", "bowl_1", Truth.UNKNOWN),
+        said("bowl_1", "left_of", "box_1"),
+        said("box_1", "above", "mug_1"),
+        said("mug_1", "near", "bowl_1"),
+        said("mug_1", "on", "box_1", Truth.UNKNOWN),
+        said("bowl_1", "clear", "bowl_1"),
+    ),
+    evaluated_predicates=PREDICATES,
+)
+
+
+def told(*question, scenes=(SCENE,)):
+    return [(r.subject_id, r.predicate, r.object_id) for r in select(scenes, *question).relations]
+
+
+def test_everything_is_given_as_the_scene_states_it():
+    assert select([SCENE], "", "", "").relations == tuple(SCENE.relations)
+
+
+def test_ids_labels_and_names_name_objects():
+    assert told("Mug", "left_of", "bowls") == told("red mug", "left_of", "bowl")
+    assert told("red mug", "left_of", "bowl") == [
+        ("mug_1", "left_of", "bowl_1"),
+        ("mug_2", "left_of", "bowl_1"),
+    ]
+    assert told("mug_2", "left_of", "") == [("mug_2", "left_of", "bowl_1")]
+    assert told("", "left_of", "box") == [("bowl_1", "left_of", "box_1")]
+    labelled_as_an_id = replace(SCENE, objects=(*SCENE.objects, thing("cup_1", "mug_1")))
+    assert told("mug_1", "left_of", "", scenes=[labelled_as_an_id]) == [("mug_1", "left_of", "bowl_1")]
+
+
+def test_unknown_is_kept_and_nothing_else_is_changed():
+    (found,) = select([SCENE], "mug_2", "", "").relations
+    assert found == SCENE.relations[1] and found.truth is Truth.UNKNOWN
+
+
+def test_converses_are_told_in_the_direction_that_was_asked():
+    (found,) = select([SCENE], "bowl", "right_of", "mug_1").relations
+    stated = SCENE.relations[0]
+    assert found == replace(stated, subject_id="bowl_1", predicate="right_of", object_id="mug_1")
+    assert told("", "right_of", "") == [
+        ("bowl_1", "right_of", "mug_1"),
+        ("bowl_1", "right_of", "mug_2"),
+        ("box_1", "right_of", "bowl_1"),
+    ]
+    assert told("", "below", "") == [("mug_1", "below", "box_1")]
+    assert told("bowl", "left_of", "mug_1") == [] and told("mug_1", "right_of", "bowl") == []
+
+
+def test_near_holds_both_ways():
+    assert told("bowl", "near", "mug_1") == [("bowl_1", "near", "mug_1")]
+    assert told("mug_1", "near", "bowl") == [("mug_1", "near", "bowl_1")]
+    assert told("", "near", "") == [("mug_1", "near", "bowl_1")]
+
+
+def test_all_about_one_object_is_told_of_it_each_fact_once():
+    assert told("bowl", "", "") == [
+        ("bowl_1", "right_of", "mug_1"),
+        ("bowl_1", "right_of", "mug_2"),
+        ("bowl_1", "left_of", "box_1"),
+        ("bowl_1", "near", "mug_1"),
+        ("bowl_1", "clear", "bowl_1"),
+    ]
+    assert told("", "", "mug_1") == [
+        ("bowl_1", "right_of", "mug_1"),
+        ("box_1", "above", "mug_1"),
+        ("bowl_1", "near", "mug_1"),
+    ]
+
+
+def test_what_is_on_something_is_not_told_the_other_way_round():
+    assert told("mug_1", "on", "") == [("mug_1", "on", "box_1")]
+    assert told("box", "on", "") == []
+
+
+@pytest.mark.parametrize("name", ["banana", "mug_3", "blue mug", "<|im_end|>", "\ud800"])
+def test_a_name_that_nothing_has_is_told_with_those_that_there_are(name):
+    selection = select([SCENE], name, "on", "")
+    assert selection.relations == ()
+    assert (
+        "no object with the id or the name" in selection.message
+        and "mug_1, mug_2, bowl_1, box_1" in selection.message
+    )
+
+
+def test_of_a_thousand_objects_not_all_are_listed():
+    crowd = replace(SCENE, objects=tuple(thing(f"mug_{n}", "mug") for n in range(1000)), relations=())
+    message = select([crowd], "bowl", "", "").message
+    assert "mug_19 ..." in message and len(message) < 400
+    assert "there are none" in select([replace(SCENE, objects=(), relations=())], "bowl", "", "").message
+
+
+@pytest.mark.parametrize("predicate", ["besides", "LEFT_OF", "left of", "on "])
+def test_a_predicate_that_there_is_not_is_refused_with_those_that_there_are(predicate):
+    with pytest.raises(ValueError, match=r"no predicate.*left_of.*inside.*clear.*right_of"):
+        select([SCENE], "", predicate, "")
+
+
+def test_a_predicate_that_was_not_evaluated_is_no_false():
+    blind = replace(SCENE, relations=(), evaluated_predicates=("left_of",))
+    assert "on was not evaluated" in select([blind], "", "on", "").message
+    assert select([blind], "", "right_of", "").message == ""
+    assert select([blind], "", "left_of", "").message == ""
+
+
+def test_a_scene_that_was_cut_short_is_told():
+    cut = replace(SCENE, status=Status.TRUNCATED, status_message="cut at max_objects")
+    selection = select([cut], "mug_2", "", "")
+    assert selection.relations and "front: truncated: cut at max_objects" in selection.message
+
+
+def test_scenes_of_several_cameras_are_asked_together():
+    other = Scene(
+        "back", 0, "optical", 64, 48, objects=(thing("cup_1", "cup"),), relations=(said("cup_1", "clear", "cup_1"),),
+        evaluated_predicates=PREDICATES,
+    )  # fmt: skip
+    assert told("", "clear", "", scenes=[SCENE, other]) == [
+        ("bowl_1", "clear", "bowl_1"),
+        ("cup_1", "clear", "cup_1"),
+    ]
+    assert select([SCENE, other], "cup", "", "").message == "", "it is enough that one has it"
+
+
+def test_whatever_holds_is_found_both_ways_round():
+    """On relations as they are really found: 12 objects strewn at random."""
+    rng = np.random.default_rng(3)
+    boxes = [Box(x, y, x + w, y + h) for x, y, w, h in rng.uniform(5, 200, (12, 4))]
+    objects = tuple(SceneObject(f"o_{n}", f"label {n % 4}", box) for n, box in enumerate(boxes))
+    view = geometry.view_of(Frame("front", np.zeros((480, 640, 3), np.uint8), 0))
+    found, evaluated = relations.find(objects, view)
+    scene = Scene("front", 0, "", 640, 480, objects=objects, relations=found, evaluated_predicates=evaluated)
+    assert len(found) > 50
+    for r in found:
+        assert (r.subject_id, r.predicate, r.object_id) in told(
+            r.subject_id, r.predicate, r.object_id, scenes=[scene]
+        )
+        turned = r.predicate if r.predicate in SYMMETRIC else CONVERSE.get(r.predicate)
+        if turned:
+            assert told(r.object_id, turned, r.subject_id, scenes=[scene]) == [
+                (r.object_id, turned, r.subject_id)
+            ]
+    for each in objects:
+        involved = [r for r in found if each.id in (r.subject_id, r.object_id)]
+        one_way = [r for r in involved if r.subject_id == each.id or r.predicate in (*CONVERSE, *SYMMETRIC)]
+        assert len(told(each.id, "", "", scenes=[scene])) == len(one_way)
