@@ -11,7 +11,6 @@ examples:
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from math import isfinite
 from pathlib import Path
@@ -31,6 +30,7 @@ from qwenvl_ros.selftest.coordinates import Fit
 from qwenvl_ros.selftest.facts import Fact, facts
 from qwenvl_ros.selftest.sheet import contact_sheet
 from qwenvl_ros.tools import ToolError
+from qwenvl_ros.tools._figures import plain
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.zoo import Model, ModelSettings, ZooError
 
@@ -154,7 +154,7 @@ def to_json(diagnosis: Diagnosis, known: list[Fact], ran: dict[str, str]) -> dic
             }
             for answer in trial.answers
         ]
-    plain: dict[str, Any] = _plain(
+    made: dict[str, Any] = plain(
         {
             **ran,
             "verdict": diagnosis.verdict.name.lower(),
@@ -165,10 +165,10 @@ def to_json(diagnosis: Diagnosis, known: list[Fact], ran: dict[str, str]) -> dic
             ],
             "measured": measured,
             "scenes": scenes,
-            "facts": [dataclasses.asdict(fact) for fact in known],
+            "facts": known,
         }
     )
-    return plain
+    return made
 
 
 def _show_scenes(trial: Trial, console: Console) -> None:
@@ -206,14 +206,6 @@ def _show_measures(trial: Trial, found: Fit | None, console: Console) -> None:
 
 def _number(value: float, form: str) -> str:
     return format(value, form) if isfinite(value) else "?"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -18,15 +18,12 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
 from qwenvl_ros import backends
@@ -43,20 +40,11 @@ from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.queries import Kind
 from qwenvl_ros.sim.sensor import Sensor
 from qwenvl_ros.tools import ToolError
+from qwenvl_ros.tools._figures import COLUMNS, plain, table
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.types import Status
 from qwenvl_ros.zoo import ModelSettings
 
-COLUMNS = {
-    "cases": "cases",
-    "precision": "prec",
-    "recall": "recall",
-    "f1": "f1",
-    "mean_iou": "iou",
-    "label_accuracy": "label",
-    "absent_rate": "absent",
-    "calibration_error": "calib",
-}
 ASKED = {
     "asked": "asked",
     "answered": "answered",
@@ -158,8 +146,8 @@ def report(args: argparse.Namespace, examination: Iterator[Examined], ran: dict[
     said = reliabilities([scene.opinions for scene in scenes])
     show(scores, reasoned, said, ran)
     if args.json:
-        plain = to_json(scores, reasoned, said, ran)
-        Path(args.json).write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        made = to_json(scores, reasoned, said, ran)
+        Path(args.json).write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if args.html:
         Path(args.html).write_text(page(scenes, scores, reasoned, ran), encoding="utf-8")
     if args.calibrate:
@@ -187,17 +175,17 @@ def to_json(
     scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran: dict[str, Any]
 ) -> dict[str, Any]:
     """What was run, the scores of the queries that name something at the top, the rest under its name; NaN as null."""
-    kinds = {name: _plain(s) for name, s in scores.kinds.items()}
+    kinds = {name: plain(s) for name, s in scores.kinds.items()}
     for group in kinds.values():
         del group["per_label"]
     return {
         **ran,
-        **_plain(scores.queries),
+        **plain(scores.queries),
         "kinds": kinds,
-        "every": _plain(scores.every),
+        "every": plain(scores.every),
         "statuses": scores.statuses,
-        **_plain(reasoned),
-        "relations_asked": {name: _plain(each) for name, each in said.items()},
+        **plain(reasoned),
+        "relations_asked": {name: plain(each) for name, each in said.items()},
         "idf1": None,  # of moving scenes, which these are not
     }
 
@@ -206,41 +194,21 @@ def show(scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran:
     """The scores as tables, on standard output."""
     console = Console(highlight=False)
     if scores.statuses:
-        table = _table(COLUMNS.values())
+        rows = table(COLUMNS.values())
         groups = {"queries": scores.queries, **scores.kinds, "every object": scores.every}
         for name, group in groups.items():
-            table.add_row(name, *(figure(getattr(group, column)) for column in COLUMNS))
-        console.print(table)
+            rows.add_row(name, *(figure(getattr(group, column)) for column in COLUMNS))
+        console.print(rows)
     for figures in ((Figure.AWAY, Figure.FOUND), (Figure.ALL, Figure.FLAT)):  # two fit beside each other
-        table = _table(["prec", "recall", "true", "open"] * 2)
+        rows = table(["prec", "recall", "true", "open"] * 2)
         for predicate in PREDICATES:
-            rows = (row(getattr(reasoned, each.value)[predicate]) for each in figures)
-            table.add_row(predicate, *chain.from_iterable(rows))
-        console.print("relations " + " | ".join(HEADINGS[each] for each in figures), table, sep="\n")
+            cells = (row(getattr(reasoned, each.value)[predicate]) for each in figures)
+            rows.add_row(predicate, *chain.from_iterable(cells))
+        console.print("relations " + " | ".join(HEADINGS[each] for each in figures), rows, sep="\n")
     if said:
-        table = _table(ASKED.values())
+        rows = table(ASKED.values())
         for name, each in said.items():
-            table.add_row(name, *(figure(getattr(each, column)) for column in ASKED))
-        console.print("what the model says of relations, asked about them without depth", table, sep="\n")
+            rows.add_row(name, *(figure(getattr(each, column)) for column in ASKED))
+        console.print("what the model says of relations, asked about them without depth", rows, sep="\n")
     console.print("\n".join(f"{name}: {value}" for name, value in objects(reasoned).items()))
     console.print("  ".join(f"{name} {value}" for name, value in {**ran, **scores.statuses}.items()))
-
-
-def _table(headings: Iterable[str]) -> Table:
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _plain(scores: Any) -> dict[str, Any]:
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [clean(inner) for inner in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    plain: dict[str, Any] = clean(dataclasses.asdict(scores))
-    return plain

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from qwenvl_ros.ros.simulator_settings import SimulatorSettings
 from qwenvl_ros.sim.show import Show
-from qwenvl_ros.tools import ToolError
+from qwenvl_ros.tools import ToolError, no_ros
 from qwenvl_ros.tools._options import add_settings, read_settings
 
 _EPOCH = 1_700_000_000_000_000_000  # nanoseconds: the first stamp of every bag
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from qwenvl_ros.ros.simulator import main
     except ImportError as error:
-        raise _no_ros(error) from error
+        raise no_ros(error) from error
     return main([], settings)
 
 
@@ -51,7 +51,7 @@ def record(settings: SimulatorSettings, frames: int, path: Path) -> int:
         from qwenvl_ros.ros.bags import BagWriter
         from qwenvl_ros.ros.simulator import messages, transform
     except ImportError as error:
-        raise _no_ros(error) from error
+        raise no_ros(error) from error
     with Show(settings) as show, BagWriter(path) as bag:
         for number in tqdm(range(frames), unit="frame", desc=str(path)):
             seconds = number / settings.rate_hz
@@ -64,7 +64,3 @@ def record(settings: SimulatorSettings, frames: int, path: Path) -> int:
     megabytes = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir())) / 1e6
     print(f"{path}: {frames} frames of {len(settings.cameras)} camera(s), {megabytes:.1f} MB")
     return 0
-
-
-def _no_ros(error: ImportError) -> ToolError:
-    return ToolError(f"ROS 2 and this package's messages are needed ({error}): . environment/activate.bash")
