@@ -59,7 +59,7 @@ def test_boxes_come_back_as_they_were():
     assert flat.box == FLAT.box and isnan(flat.score)
 
 
-def test_of_several_hypotheses_the_likeliest_counts_and_an_empty_box_is_refused():
+def test_of_several_hypotheses_the_likeliest_counts_and_boxes_may_be_empty_but_not_broken():
     array = convert.to_detections_2d(SCENE)
     other = vision.ObjectHypothesisWithPose()
     other.hypothesis.class_id, other.hypothesis.score = "bowl", 0.9
@@ -67,6 +67,8 @@ def test_of_several_hypotheses_the_likeliest_counts_and_an_empty_box_is_refused(
     array.detections[1].results = []
     assert [each.label for each in convert.detections_of(array)] == ["bowl", ""]
     array.detections[0].bbox.size_x = 0.0
+    assert [each.label for each in convert.detections_of(array)] == [""]
+    array.detections[0].bbox.size_x = nan
     with pytest.raises(ValueError):
         convert.detections_of(array)
 

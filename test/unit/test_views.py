@@ -66,3 +66,19 @@ def test_every_panel_has_a_place():
         return [node] if isinstance(node, str) else [*panels(node["first"]), *panels(node["second"])]
 
     assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
+
+
+def test_the_bridge_brings_what_the_node_and_the_scores_need():
+    bridged = {
+        each["ros_topic_name"]: each["ros_type_name"]
+        for each in yaml.safe_load((ROOT / "config/gazebo_bridge.yaml").read_text())
+    }
+    assert bridged == {
+        "/clock": "rosgraph_msgs/msg/Clock",
+        "/camera/image_raw": "sensor_msgs/msg/Image",
+        "/camera/depth/image_raw": "sensor_msgs/msg/Image",
+        "/camera/camera_info": "sensor_msgs/msg/CameraInfo",
+        "/camera/truth": "vision_msgs/msg/Detection2DArray",
+    }
+    graph = (ROOT / "config/isaac_sim_graph.py").read_text()
+    assert all(f'"{topic[1:]}"' in graph for topic in bridged if topic != "/clock")

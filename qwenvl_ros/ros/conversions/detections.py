@@ -79,14 +79,18 @@ def to_label_info(classes: Sequence[str], threshold: float, stamp: int) -> Label
 def detections_of(message: Detection2DArray) -> list[Detection]:
     """Each detection by its likeliest hypothesis; one without any has the label "".
 
+    One whose box is empty is left out: nothing of it is in the picture.
+
     Raises:
-        ValueError: a box that is empty or not finite.
+        ValueError: a box that is not finite.
     """
     found = []
     for each in message.detections:
         best = max((one.hypothesis for one in each.results), key=lambda one: one.score, default=None)
         x, y = each.bbox.center.position.x, each.bbox.center.position.y
         half, tall = each.bbox.size_x / 2, each.bbox.size_y / 2
+        if half <= 0 or tall <= 0:
+            continue
         box = Box(x - half, y - tall, x + half, y + tall)
         found.append(Detection(best.class_id if best else "", "", box, best.score if best else nan))
     return found
