@@ -5,17 +5,17 @@ A table stands between `<!-- NAME: from the code -->` and `<!-- end -->`; NAME i
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from qwenvl_ros.ros.launching import LAUNCHES  # noqa: E402
 from qwenvl_ros.ros.node_settings import camera_entries, entries  # noqa: E402
 from qwenvl_ros.ros.simulator_settings import SimulatorSettings  # noqa: E402
 
@@ -34,11 +34,12 @@ def simulator() -> str:
 
 
 def launch() -> str:
-    """Arguments of the launch files, read without running them."""
-    rows = []
-    for path in sorted((ROOT / "launch").glob("*.launch.py")):
-        for name, default, description in _launch_arguments(path):
-            rows.append((path.name, f"`{name}`", default, description))
+    """Arguments of the launch files."""
+    rows = [
+        (f"{name}.launch.py", f"`{each.name}`", _value(each.default), each.description)
+        for name, launch in LAUNCHES.items()
+        for each in launch.arguments
+    ]
     return _table(("file", "argument", "default", "meaning"), rows)
 
 
@@ -61,25 +62,6 @@ def _settings(listed: Iterable[tuple[str, dataclasses.Field[Any]]]) -> str:
         unit = f" [{allowed['unit']}]" if allowed["unit"] else ""
         rows.append((f"`{name}`", _value(field.default), within + unit, allowed["description"]))
     return _table(("name", "default", "range", "meaning"), rows)
-
-
-def _launch_arguments(path: Path) -> Iterator[tuple[str, str, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "DeclareLaunchArgument":
-            given = {each.arg: each.value for each in node.keywords}
-            default = given.get("default_value")
-            yield (
-                ast.literal_eval(node.args[0]),
-                "" if default is None else _value(_literal(default)),
-                str(ast.literal_eval(given["description"])),
-            )
-
-
-def _literal(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
 
 
 def _value(value: Any) -> str:

@@ -16,22 +16,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import cv2
 import rclpy
-from ament_index_python.packages import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.executors import SingleThreadedExecutor
@@ -42,9 +36,12 @@ from visualization_msgs.msg import MarkerArray
 
 from qwenvl_ros.drawing import annotate
 from qwenvl_ros.msg import Scene as SceneMessage
+from qwenvl_ros.processes import Child, child, stop_on_signals
 from qwenvl_ros.ros.bags import BagWriter
 from qwenvl_ros.ros.conversions.camera import image_of, pose_of, stamp_of, to_transform
 from qwenvl_ros.ros.conversions.scene import scene_of
+from qwenvl_ros.ros.launching import Process
+from qwenvl_ros.ros.programs import folder
 from qwenvl_ros.scene_json import to_json
 from qwenvl_ros.sim.show import ShowSettings, optical_frame
 
@@ -56,20 +53,6 @@ BACKLOG = 50  # messages that may be waiting at the end
 
 class DemoFailed(RuntimeError):
     """The demo cannot go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Child:
-    """A process of the demo; log is None where its output is the demo's own."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path | None
-
-    def last_words(self, lines: int = 15) -> str:
-        if self.log is None:
-            return "see its output above"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 class Recorder(Node):
@@ -149,9 +132,8 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str, stop: threading.
         "max_age": 5.0,
         "depth_patience": 1.0,
     }
-    programs = Path(get_package_prefix("qwenvl_ros")) / "lib" / "qwenvl_ros"
-    simulate = [str(programs / "simulator"), *_arguments(dataclasses.asdict(show))]
-    node = [str(programs / "scene_node"), *_arguments(parameters)]
+    simulate = Process("simulator", parameters=dataclasses.asdict(show)).command(folder())
+    node = Process("scene_node", parameters=parameters).command(folder())
     planner = [sys.executable, str(Path(__file__).with_name("planner.py"))]
     failure: DemoFailed | None = None
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -205,45 +187,6 @@ def _watch(recorder: Recorder, scenes: int, children: Sequence[Child], stop: thr
             )
 
 
-@contextmanager
-def child(name: str, command: Sequence[str], log: Path | None) -> Iterator[Child]:
-    """A process that is told to stop (SIGINT, then harder) and waited for at the end, whatever happens.
-
-    It gets no Ctrl-C of its own from the terminal, so that processes end in order.
-    """
-    with log.open("wb") if log else _nothing() as sink:
-        process = subprocess.Popen(
-            command,
-            stdout=sink,
-            stderr=subprocess.STDOUT if sink else None,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        try:
-            yield Child(name, process, log)
-        finally:
-            for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is None:
-                    process.send_signal(stop)
-                try:
-                    process.wait(10.0)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
-
-
-def _arguments(parameters: Mapping[str, object]) -> list[str]:
-    """Parameters for a node's command line; a JSON value is a YAML value too."""
-    written = (f"{name}:={json.dumps(value)}" for name, value in parameters.items())
-    return ["--ros-args", *(part for each in written for part in ("-p", each))]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,10 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny", help="zoo name, hub id or folder (default: tiny)")
     args = parser.parse_args(arguments)
     show = ShowSettings(seed=args.seed, fewest=3, scene_seconds=1.5)
-    # A flag, because an exception in the middle of a write would spoil the recording.
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()  # an exception in the middle of a write would spoil the recording
     started = time.monotonic()
     print(f"starting the camera, the model ({args.model}) and the planner; Ctrl-C ends the demo", flush=True)
     try:

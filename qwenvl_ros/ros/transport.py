@@ -10,14 +10,12 @@ from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 from rclpy.validate_topic_name import validate_topic_name
 
-from qwenvl_ros import zoo
+from qwenvl_ros import dds
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.diagnostics import Level, Report
 from qwenvl_ros.ros.node_settings import CameraSettings, topics
-from qwenvl_ros.selftest.facts import PROFILES, SHM, shared_memory
+from qwenvl_ros.selftest.facts import SHM, shared_memory
 from qwenvl_ros.settings import SettingError
-
-_PROFILE = "config/fastdds_shm.xml"
 
 
 def check_topics(camera: str, settings: CameraSettings) -> None:
@@ -55,13 +53,13 @@ def missing_profile() -> str:
     """What to do about Fast DDS without a profile that lets large images through; "" = nothing."""
     if not _fast_dds():
         return ""
-    set_to = [os.environ[name] for name in PROFILES if os.environ.get(name)]
+    set_to = [os.environ[name] for name in dds.VARIABLES if os.environ.get(name)]
     if any(Path(path).is_file() for path in set_to):
         return ""
     what = f"{set_to[0]} does not exist" if set_to else "no Fast DDS profile is set"
     return (
         f"{what}, and by default Fast DDS loses images: start the camera and this node with "
-        f"{PROFILES[0]}={zoo.share(_PROFILE)}"
+        f"{dds.VARIABLES[0]}={dds.profile()}"
     )
 
 
@@ -75,7 +73,7 @@ def report(unknown_parameters: str, shm: Path = SHM) -> Report:
     uses = bool(room.remedy) and _fast_dds()
     small = f"{room.name} has {room.value}; {room.remedy}" if uses else ""
     values = {"rmw": get_rmw_implementation_identifier(), "domain": os.environ.get("ROS_DOMAIN_ID", "0")}
-    values |= {name: os.environ[name] for name in PROFILES if name in os.environ}
+    values |= {name: os.environ[name] for name in dds.VARIABLES if name in os.environ}
     values[room.name] = room.value
     notes = [note for note in (unknown_parameters, missing_profile(), small) if note]
     return Report(

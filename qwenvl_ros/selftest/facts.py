@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 
-from qwenvl_ros import __version__, gpus, zoo
+from qwenvl_ros import __version__, dds, gpus
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.zoo import Model
 
@@ -21,8 +21,6 @@ SHM = Path("/dev/shm")
 LEAST_SHM_MB = 256  # below, images are lost between processes
 LEAST = {"transformers": (4, 57), "vllm": (0, 11)}  # the first that know Qwen3-VL
 MOVES_BOXES = ("0.11.1", "0.11.2", "0.12.0")  # of vLLM: vllm-project/vllm#30918
-PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-_PROFILE = "config/fastdds_shm.xml"
 # What a package is called where it is installed; the first that is there counts.
 _PACKAGES = {
     "torch": ("torch",),
@@ -122,21 +120,14 @@ def _ros(environment: Mapping[str, str]) -> Iterator[Fact]:
         return
     yield Fact("RMW", rmw or "its default")
     yield Fact("ROS_DOMAIN_ID", environment.get("ROS_DOMAIN_ID", "0"))
-    set_to = {name: environment[name] for name in PROFILES if environment.get(name)}
+    set_to = {name: environment[name] for name in dds.VARIABLES if environment.get(name)}
     fast_dds = "fastrtps" in rmw or not rmw
-    export = f"export {PROFILES[0]}={_shipped_profile()} for every process that sends or takes images"
+    export = f"export {dds.VARIABLES[0]}={dds.profile()} for every process that sends or takes images"
     for name, path in set_to.items():
         missing = "" if Path(path).is_file() else f"there is no such file: {export}"
         yield Fact(name, path, missing)
     if not set_to:
         yield Fact("DDS profile", "none", f"Fast DDS by default loses images: {export}" if fast_dds else "")
-
-
-def _shipped_profile() -> str:
-    try:
-        return str(zoo.share(_PROFILE))
-    except zoo.ZooError:
-        return f".../share/qwenvl_ros/{_PROFILE}"
 
 
 def _name(model: Model | None) -> str:

@@ -19,7 +19,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 
-from qwenvl_ros import zoo
+from qwenvl_ros import dds
 from qwenvl_ros.benchmark import BenchmarkFailed
 from qwenvl_ros.msg import Scene
 from qwenvl_ros.ros.transport import missing_profile
@@ -38,9 +38,7 @@ class Ears:
 
     def __init__(self, domain: int) -> None:
         if missing_profile():
-            old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-            variable = f"{'FASTRTPS' if old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
-            os.environ[variable] = str(zoo.share("config/fastdds_shm.xml"))  # the other processes inherit it
+            os.environ.update(dds.environment({"ROS_DISTRO": os.environ.get("ROS_DISTRO", "")}))  # inherited
         self.domain = domain
         self.heard: list[tuple[float, int, Scene]] = []
         self._context = rclpy.Context()
