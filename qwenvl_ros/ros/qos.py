@@ -51,7 +51,7 @@ class Listening:
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        overridden = self._profile.reliability is not wanted
+        overridden = self._profile.reliability != wanted
         to_set = f"qos_overrides.{self.topic}.subscription.reliability" if overridden else parameter
         self._remedy = f"set {to_set} to best_effort"
 
