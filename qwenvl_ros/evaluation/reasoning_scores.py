@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qwenvl_ros.evaluation.reasoning import Figure, Findings
 from qwenvl_ros.relations import PREDICATES
 
+HAPPENED = ("right", "wrong", "missed", "unknown", "pairs")  # what is counted of relations
 CENTRE_LIMIT, CENTRE_SHARE = 0.02, 0.01  # metres, and share of range, within which a centre is good
 
 
@@ -69,7 +70,10 @@ def reasoning(scenes: Sequence[Findings]) -> Reasoning:
     counts: Counter[tuple[Figure, str, str]] = Counter()
     for one in scenes:
         counts.update(one.counts)
-    tables = {figure: {p: _scores(counts, figure, p) for p in PREDICATES} for figure in Figure}
+    tables = {
+        figure: {p: relation_scores({what: counts[figure, p, what] for what in HAPPENED}) for p in PREDICATES}
+        for figure in Figure
+    }
     fractions = [error for one in scenes for error in one.fractions]
     occluders = [right for one in scenes for right in one.occluders]
     centres = np.array([pair for one in scenes for pair in one.centres]).reshape(-1, 2)
@@ -93,10 +97,9 @@ def reasoning(scenes: Sequence[Findings]) -> Reasoning:
     )
 
 
-def _scores(counts: Counter[tuple[Figure, str, str]], figure: Figure, predicate: str) -> RelationScores:
-    right, wrong, missed, unknown, pairs = (
-        counts[figure, predicate, what] for what in ("right", "wrong", "missed", "unknown", "pairs")
-    )
+def relation_scores(counts: Mapping[str, int]) -> RelationScores:
+    """Of how often each thing happened: "right", "wrong", "missed", "unknown", "pairs"."""
+    right, wrong, missed, unknown, pairs = (counts[what] for what in HAPPENED)
     return RelationScores(
         precision=right / (right + wrong) if right + wrong else nan,
         recall=right / (right + missed) if right + missed else nan,

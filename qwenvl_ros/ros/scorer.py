@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +19,7 @@ from qwenvl_ros.ros.conversions.camera import header_of
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.ros.interrupt import Interrupt
 from qwenvl_ros.settings import SettingError
+from qwenvl_ros.types import Scene
 
 LOOK_S = 0.1
 SCENE, DETECTIONS = "qwenvl_ros/msg/Scene", "vision_msgs/msg/Detection2DArray"
@@ -104,7 +106,8 @@ class Scorer:
         self._matching.add_scene(scene_of(message))
 
     def _on_true_scene(self, message: Any) -> None:
-        self._tell(header_of(message)[0], known_of(scene_of(message)))
+        truth = scene_of(message)
+        self._tell(truth.stamp, known_of(truth), truth)
 
     def _on_detections(self, message: Any) -> None:
         from qwenvl_ros.ros.conversions.detections import detections_of
@@ -116,9 +119,9 @@ class Scorer:
             return
         self._tell(header_of(message)[0], [Known(one.label, one.box) for one in found])
 
-    def _tell(self, stamp: int, known: list[Known]) -> None:
-        named = [Known(self._names.get(one.label, one.label), one.box, one.clear) for one in known]
-        self._matching.add_truth(stamp, named)
+    def _tell(self, stamp: int, known: list[Known], truth: Scene | None = None) -> None:
+        named = [replace(one, label=self._names.get(one.label, one.label)) for one in known]
+        self._matching.add_truth(stamp, named, truth)
 
 
 def listen(

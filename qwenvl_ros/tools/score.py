@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from qwenvl_ros.evaluation.live import Matching
 from qwenvl_ros.evaluation.page import figure
+from qwenvl_ros.evaluation.reasoning_page import row
+from qwenvl_ros.evaluation.reasoning_scores import relation_scores
 from qwenvl_ros.tools import ToolError, no_ros
 from qwenvl_ros.tools._figures import COLUMNS, plain, table
 
@@ -92,10 +94,16 @@ def report(args: argparse.Namespace, matching: Matching) -> None:
     rows.add_row("scenes", *(figure(getattr(scores, column)) for column in COLUMNS))
     console = Console(highlight=False)
     console.print(rows)
+    relations = {predicate: relation_scores(counts) for predicate, counts in matching.relations.items()}
+    if relations:
+        rows = table(("prec", "recall", "true", "open"))
+        for predicate, found in relations.items():
+            rows.add_row(predicate, *row(found))
+        console.print("relations between what was found", rows, sep="\n")
     console.print("  ".join(f"{name} {count}" for name, count in {**counts, **statuses}.items()))
     if args.json:
         ran: dict[str, Any] = {"truth": args.truth, "scenes": args.scenes, "tolerance": args.tolerance}
-        made = {**ran, **counts, "statuses": statuses, **plain(scores)}
+        made = {**ran, **counts, "statuses": statuses, **plain(scores), "relations": plain(relations)}
         args.json.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

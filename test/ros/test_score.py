@@ -73,6 +73,9 @@ def test_the_simulators_truth_against_itself_and_against_a_node(run, start, tmp_
     perfect, node = (json.loads(path.read_text()) for path in files.values())
     assert (perfect["f1"], perfect["mean_iou"], perfect["cases"]) == (1.0, 1.0, 2)
     assert perfect["statuses"] == {"OK": 2}
+    told = perfect["relations"].values()
+    assert sum(each["support"] for each in told) > 0
+    assert {each[name] for each in told for name in ("precision", "recall")} <= {1.0, None}
     assert node["cases"] == 2 and node["recall"] < 1.0
 
 

@@ -7,10 +7,12 @@ from math import inf, nan
 
 import pytest
 
-from qwenvl_ros.evaluation.live import KEPT, Known, Matching, asked_as, case, known_of
+from qwenvl_ros.evaluation.live import KEPT, Known, Matching, asked_as, case, known_of, wanted
+from qwenvl_ros.evaluation.reasoning_scores import relation_scores
+from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools.score import names_of
-from qwenvl_ros.types import Box, Occlusion, Scene, SceneObject, Status
+from qwenvl_ros.types import Box, Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
 LEFT, RIGHT = Box(10, 10, 110, 110), Box(300, 10, 400, 110)
 MS = 1_000_000
@@ -74,7 +76,7 @@ def test_time_that_jumps_back_starts_afresh():
 
 def test_only_what_was_asked_for_is_expected():
     answer = scene(seen("a red cube", LEFT, "cube"), queries=("cube", "bowl"))
-    made = case(KNOWN, answer)
+    made = case(wanted(KNOWN, answer.queries), answer)
     assert [each.label for each in made.expected] == ["cube"]
     assert [each.label for each in made.answers] == ["cube"]
     assert asked_as("red cube", ["cube", "red cube"]) == "red cube"
@@ -94,6 +96,61 @@ def test_what_is_hardly_seen_may_be_answered_or_not():
     judged.add_truth(0, known_of(truth))
     judged.add_scene(scene(seen("bowl", RIGHT), seen("mug", LEFT)))
     assert judged.verdicts[0].errors == 0
+
+
+def related(*facts, **fields):
+    """A scene of a cube, a mug and a bowl with these relations, all else FALSE."""
+    fields = {"reference_frame": "world", "evaluated_predicates": PREDICATES} | fields
+    made = scene(
+        *(
+            seen(label, Box(x, 10, x + 100, 110), position=(x, 0.0, 0.0), size=(1.0, 1.0, 1.0))
+            for x, label in ((10.0, "cube"), (150.0, "mug"), (300.0, "bowl"))
+        )
+    )
+    told = [Relation(*fact, 1.0, 0.0, Source.GEOMETRY_3D, "world") for fact in facts]
+    return replace(made, relations=told, **fields)
+
+
+TRUTH = related(
+    ("mug_1", "on", "cube_1", Truth.TRUE),
+    ("mug_1", "left_of", "bowl_1", Truth.TRUE),
+    ("cube_1", "near", "bowl_1", Truth.UNKNOWN),
+)
+
+
+def relations(said, truth=TRUTH):
+    matching = Matching(0)
+    matching.add_truth(0, known_of(truth), truth)
+    matching.add_scene(said)
+    return matching.relations
+
+
+def test_relations_between_what_was_found_are_right_wrong_missed_or_open():
+    said = related(
+        ("mug_1", "on", "cube_1", Truth.TRUE),
+        ("bowl_1", "on", "cube_1", Truth.TRUE),
+        ("mug_1", "left_of", "bowl_1", Truth.UNKNOWN),
+        ("cube_1", "near", "bowl_1", Truth.TRUE),
+    )
+    found = relations(said)
+    assert found["on"] == {"pairs": 6, "right": 1, "wrong": 1}
+    assert found["left_of"] == {"pairs": 6, "missed": 1, "unknown": 1}
+    assert found["near"] == {"pairs": 2}  # the third pair is UNKNOWN in the truth
+    assert relation_scores(found["on"]).precision == 0.5 and relation_scores(found["left_of"]).recall == 0.0
+
+
+def test_directions_count_in_one_frame_only_and_with_positions():
+    elsewhere = replace(TRUTH, reference_frame="optical")
+    assert "left_of" not in relations(elsewhere) and relations(elsewhere)["on"]["right"] == 1
+    flat = replace(TRUTH, objects=[replace(each, position=None, size=None) for each in TRUTH.objects])
+    assert "left_of" not in relations(flat)
+
+
+def test_nothing_is_said_of_what_was_not_found_or_not_evaluated():
+    alone = replace(TRUTH, objects=TRUTH.objects[:1], relations=[])
+    assert relations(alone) == {}  # nor that the cube is clear: the mug on it was not found
+    unevaluated = replace(TRUTH, evaluated_predicates=("on",))
+    assert set(relations(unevaluated)) == {"on"}
 
 
 def test_names_of_numbers():
