@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATIENCE_S = 10.0  # after each way of telling it to stop
+PATIENCE_S = 20.0  # after each way of telling a program to stop: an engine ends the answer it is at
 _POLL_S = 0.2
 
 
@@ -56,7 +56,7 @@ def child(
                 if process.poll() is None:
                     process.send_signal(stop)
                 try:
-                    process.wait(_PATIENCE_S)
+                    process.wait(PATIENCE_S)
                     break
                 except subprocess.TimeoutExpired:
                     continue

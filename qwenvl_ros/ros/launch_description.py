@@ -7,6 +7,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from qwenvl_ros.processes import PATIENCE_S
 from qwenvl_ros.ros import programs
 from qwenvl_ros.ros.launching import LAUNCHES, Process
 
@@ -29,7 +30,13 @@ def describe(name: str) -> LaunchDescription:
 
 
 def _action(process: Process) -> ExecuteProcess:
-    shown = {"output": "screen", "emulate_tty": True, "additional_env": dict(process.environment)}
+    shown = {
+        "output": "screen",
+        "emulate_tty": True,
+        "additional_env": dict(process.environment),
+        "sigterm_timeout": f"{PATIENCE_S}",
+        "sigkill_timeout": f"{PATIENCE_S}",
+    }
     if not process.ros:
         return ExecuteProcess(cmd=process.command(programs.folder()), name=process.name, **shown)
     files = [process.params_file] if process.params_file else []
