@@ -181,10 +181,7 @@ class Slots:
                 self._turns += 1
                 camera.turn = self._turns
                 if limits.rate_hz > 0:
-                    # On a fixed beat, so that jitter of the camera does not lower the rate.
-                    period = round(1e9 / limits.rate_hz)
-                    beat = now if camera.due is None else camera.due
-                    camera.due = (beat if now - beat < period else now) + period
+                    camera.due = next_due(now, camera.due, limits.rate_hz)
                 taken.append(frame)
             return taken
 
@@ -245,6 +242,16 @@ class Slots:
                     camera.reset(Drop.RESET)
                     camera.jumped = True
         return now
+
+
+def next_due(now: int, due: int | None, rate_hz: float) -> int:
+    """When the next frame may be taken after one was, now, that was due then (None: the first); nanoseconds.
+
+    On a fixed beat, so that jitter of the camera does not lower the rate.
+    """
+    period = round(1e9 / rate_hz)
+    beat = now if due is None else due
+    return (beat if now - beat < period else now) + period
 
 
 def _nanoseconds(seconds: float) -> int:

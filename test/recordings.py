@@ -64,7 +64,7 @@ def camera_info(time: int, width: int = 64, height: int = 48, store=ROS2, **more
     """sensor_msgs/CameraInfo of a camera with a focal length of its width."""
     k = np.array([width, 0, width / 2 - 0.5, 0, width, height / 2 - 0.5, 0, 0, 1], np.float64)
     letter = {"K": k} if store is ROS1 else {"k": k}
-    return make(INFO, store, header=header(time), width=width, height=height, **letter, **more)
+    return make(INFO, store, **{"header": header(time), "width": width, "height": height, **letter, **more})
 
 
 def write(

@@ -52,6 +52,10 @@ class Bag:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
         self._unpacked.cleanup()
 
     def survey(self, wanted: Collection[str]) -> dict[str, Topic]:

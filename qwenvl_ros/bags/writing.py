@@ -14,6 +14,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from qwenvl_ros.bags.messages import describe
 from qwenvl_ros.bags.records import BagError, Channel
 
+_NAME = "bag"
+
 
 class RecordWriter:
     """Writes messages of any topic and time; a context manager.
@@ -40,7 +42,10 @@ class RecordWriter:
             raise BagError(
                 f"{self.path} cannot be written: {error.strerror}; choose another folder"
             ) from error
-        self._writer = Writer(self._folder / self.path.stem, version=9, storage_plugin=StoragePlugin.MCAP)
+        # A file's own name is within it: it must not make a difference.
+        self._single = self.path.suffix == ".mcap"
+        self._made = self._folder / (_NAME if self._single else self.path.name)
+        self._writer = Writer(self._made, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
 
@@ -51,12 +56,9 @@ class RecordWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
-        made = self._folder / self.path.stem
         try:
             if kind is None:
-                os.replace(
-                    made / f"{self.path.stem}.mcap" if self.path.suffix == ".mcap" else made, self.path
-                )
+                os.replace(self._made / f"{_NAME}.mcap" if self._single else self._made, self.path)
         finally:
             shutil.rmtree(self._folder)
 

@@ -10,7 +10,7 @@ from qwenvl_ros.settings import build, leaves, validate
 T = TypeVar("T")
 
 
-def add_settings(parser: argparse.ArgumentParser, settings: type[Any], *names: str) -> None:
+def add_settings(parser: argparse._ActionsContainer, settings: type[Any], *names: str) -> None:
     """One option for each named setting (all without names): --max-tokens of max_tokens, --vllm-seed of vllm.seed."""
     for name, field in leaves(settings):
         if names and name not in names:

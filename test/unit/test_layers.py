@@ -22,7 +22,7 @@ LAYERS = (
     {"asking", "inquiry"},
     {"pipeline"},
     {"questions"},
-    {"evaluation", "selftest", "benchmark", "planning"},
+    {"evaluation", "selftest", "benchmark", "planning", "replay"},
     {"ros", "tools"},
 )
 ENGINES = {

@@ -1,0 +1,167 @@
+"""`qwenvl replay --live` heard by real subscribers in another process, with /clock."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import recordings
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from recordings import STRING, camera_info, image, make, stamp
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+
+from qwenvl_ros.ros.conversions.camera import image_of, stamp_of
+
+ROOT = Path(__file__).resolve().parents[2]
+COLOUR, INFO = "/front/image_raw", "/front/camera_info"
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def bag(tmp_path):
+    made = []
+    for n in range(8):
+        made += [
+            (INFO, stamp(n), camera_info(stamp(n))),
+            (COLOUR, stamp(n), image(stamp(n), recordings.noise(seed=n))),
+        ]
+    return recordings.write(tmp_path / "bag", made)
+
+
+@pytest.fixture
+def live():
+    """live(*arguments) starts it; it is ended at the end."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "qwenvl_ros", "replay", "--live", *map(str, arguments)]
+        started.append(
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def spin(near, process, enough):
+    end = time.monotonic() + PATIENCE
+    while not enough():
+        assert time.monotonic() < end
+        near.executor.spin_once(timeout_sec=0.05)
+        if process.poll() is not None:
+            for _ in range(100):
+                near.executor.spin_once(timeout_sec=0.01)
+            assert enough(), process.communicate()
+            return
+
+
+def clock_of(message: Clock) -> int:
+    return stamp_of(message.clock)
+
+
+def test_messages_come_as_they_were_recorded_and_in_the_time_of_the_clock(near, bag, live):
+    times = []
+    images = near.hear(Image, COLOUR)
+    infos = near.hear(CameraInfo, INFO, ReliabilityPolicy.BEST_EFFORT)
+    near.node.create_subscription(Clock, "/clock", lambda m: times.append(clock_of(m)), 100)
+    process = live(bag, "--speed", "2", "--delay", "3")
+    spin(near, process, lambda: len(images) == 8 and len(infos) == 8 and max(times, default=0) >= stamp(7))
+    assert [stamp_of(each.header.stamp) for each in images] == [stamp(n) for n in range(8)]
+    for n, each in enumerate(images):
+        np.testing.assert_array_equal(image_of(each), recordings.noise(seed=n))
+    assert [stamp_of(each.header.stamp) for each in infos] == [stamp(n) for n in range(8)]
+    assert times[0] == stamp(0) and times == sorted(times) and times[-1] == stamp(7)
+    assert len([each for each in times if stamp(0) < each < stamp(7)]) > 10, "it goes on between messages"
+    out, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, error
+    assert f"{COLOUR}" in out and "Traceback" not in error
+
+
+def test_it_is_looped_until_it_is_stopped(near, bag, live):
+    infos = near.hear(CameraInfo, INFO)
+    process = live(bag, "--loop", "--speed", "8", "--topics", INFO)
+    spin(near, process, lambda: len(infos) > 20)
+    heard = [stamp_of(each.header.stamp) for each in infos]
+    assert any(later < earlier for earlier, later in itertools.pairwise(heard)), "it began anew"
+    assert near.node.count_publishers(COLOUR) == 0, "only what was asked for"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and "Traceback" not in error, error
+
+
+def test_a_speed_is_kept(near, bag, live):
+    """0.7 s of recording at a tenth of the speed are 7 s, and no less."""
+    arrivals = []
+    near.node.create_subscription(
+        CameraInfo, INFO, lambda message: arrivals.append((time.monotonic(), message)), 10
+    )
+    process = live(bag, "--speed", "0.1", "--topics", INFO, "--delay", "3")
+    spin(near, process, lambda: len(arrivals) == 8)
+    assert arrivals[-1][0] - arrivals[0][0] > 6.0
+
+
+def test_static_transforms_are_latched(near, tmp_path, live):
+    made = [("/tf_static", stamp(0), make("tf2_msgs/msg/TFMessage"))]
+    made += [("/note", stamp(n), make(STRING, data="x")) for n in range(50)]
+    process = live(recordings.write(tmp_path / "bag", made), "--speed", "1")
+    notes = near.hear(String, "/note")
+    spin(near, process, lambda: len(notes) > 0)
+    infos = near.node.get_publishers_info_by_topic("/tf_static")
+    if not infos:  # tf2_msgs is not installed: told and left out
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=PATIENCE)
+        assert "/tf_static is left out: tf2_msgs/msg/TFMessage is not installed" in error
+        return
+    assert infos[0].qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL
+
+
+def test_a_video_is_published_as_compressed_images(near, tmp_path, live):
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for n in range(6):
+        writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
+    writer.release()
+    heard = near.hear(CompressedImage, "/film/image_raw/compressed")
+    process = live(path, "--delay", "3")
+    spin(near, process, lambda: len(heard) == 6)
+    assert [round(stamp_of(each.header.stamp) / 1e6) for each in heard] == [100 * n for n in range(6)]
+    for n, each in enumerate(heard):
+        assert abs(float(image_of(each).mean()) - 40 * n) < 6
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_a_node_with_simulated_time_takes_what_was_recorded_long_ago(near, bag, start, live):
+    """max_age counts from /clock: by the clock of the wall these images are years old."""
+    node = start("use_sim_time:=true", "cameras:=[front]", "max_age:=0.5")
+    node.wait_active(COLOUR)
+    process = live(bag, "--speed", "0.5", "--loop", "--delay", "1")
+    node.until(lambda: len(node.scenes) >= 3, "scenes")
+    found = {stamp_of(each.header.stamp) for each in node.scenes}
+    assert found <= {stamp(n) for n in range(8)}
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+
+
+def test_what_cannot_be_published_is_refused(near, bag, live, tmp_path):
+    for arguments, says in (
+        ((bag, "--topics", "/nothing"), "has no topic /nothing"),
+        ((recordings.write(tmp_path / "empty", []),), "nothing to publish"),
+        ((tmp_path / "missing.mcap",), "is no recording"),
+    ):
+        process = live(*arguments)
+        _, error = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1 and says in error and "Traceback" not in error, error
