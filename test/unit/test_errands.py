@@ -8,8 +8,8 @@ from concurrent.futures import CancelledError
 import pytest
 from running_worker import MODEL, PATIENCE, Dictated, Running, frame
 
-from qwenvl_ros import pipeline
-from qwenvl_ros.backends import Reply
+from qwenvl_ros import backends, pipeline, zoo
+from qwenvl_ros.backends import EngineSettings, Reply
 from qwenvl_ros.backends.scripted import HANG
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.ros.errand import Errand, Refused
@@ -205,3 +205,26 @@ def test_an_engine_that_fails_at_once_answers_every_errand(run):
     for one in errands:
         each.worker.run(one)
     assert {one.outcome.result(PATIENCE).status for one in errands} == {Status.BACKEND_FAILED}
+
+
+def test_the_real_engine_answers_those_that_waited_in_one_batch(run, monkeypatch):
+    tiny = zoo.resolve("tiny")
+    engine = backends.create(tiny, EngineSettings(device="cpu", threads=1, capacity=4))
+    batches, generate = [], engine._generate
+
+    def counted(rows):
+        batches.append(len(rows))
+        return generate(rows)
+
+    monkeypatch.setattr(engine, "_generate", counted)
+    each = run(None, backend=engine)
+
+    def start(backend, model, settings, on_text):
+        return pipeline.start(frame("asked"), backend, tiny, settings, on_text)
+
+    errands = [Errand(start, lambda pending: pipeline.finish(pending).scene) for _ in range(4)]
+    with each.worker._lock:  # so that they come at once
+        for one in errands:
+            each.worker.run(one)
+    assert all(one.outcome.result(PATIENCE).status is not Status.BACKEND_FAILED for one in errands)
+    assert batches == [4]
