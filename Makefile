@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup setup-vllm build demo test test-vllm lint train-tiny clean
+.PHONY: help setup setup-vllm build demo examples test test-vllm lint train-tiny clean
 
 # How many scenes the demo lasts.
 SCENES ?= 20
@@ -22,6 +22,9 @@ build: setup ## colcon build, into install/
 
 demo: build ## Camera, model and planner in three processes; leaves demo/ (SCENES=20 sets how long)
 	@. environment/activate.bash && python examples/demo.py --scenes $(SCENES)
+
+examples: build ## The three example planners, on one simulated table
+	@. environment/activate.bash && python examples/run.py
 
 test: build ## Every test, on the real parts
 	@. environment/activate.bash && python -m pytest test $(PYTEST)

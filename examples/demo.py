@@ -14,7 +14,6 @@ It ends after --scenes scenes or with Ctrl-C, and fails when no object was ever 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import threading
@@ -40,12 +39,10 @@ from qwenvl_ros.processes import Child, child, stop_on_signals
 from qwenvl_ros.ros.bags import BagWriter
 from qwenvl_ros.ros.conversions.camera import image_of, pose_of, stamp_of, to_transform
 from qwenvl_ros.ros.conversions.scene import scene_of
-from qwenvl_ros.ros.launching import Process
-from qwenvl_ros.ros.programs import folder
+from qwenvl_ros.ros.tabletop import CAMERA, camera_and_model
 from qwenvl_ros.scene_json import to_json
 from qwenvl_ros.sim.show import ShowSettings, optical_frame
 
-CAMERA, WORLD = "camera", "world"
 PATIENCE_S = 300.0  # without a scene for so long, something is wrong
 IMAGES_KEPT = 50  # waiting for their scenes
 BACKLOG = 50  # messages that may be waiting at the end
@@ -122,18 +119,6 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str, stop: threading.
     out.mkdir(parents=True, exist_ok=True)
     for name in ("annotated.png", "scenes.jsonl", "scenes.mcap"):
         (out / name).unlink(missing_ok=True)
-    parameters = {
-        "model": model,
-        f"{CAMERA}.depth_topic": f"/{CAMERA}/depth/image_raw",
-        f"{CAMERA}.pose_topic": f"/{CAMERA}/pose",
-        "target_frame": WORLD,
-        # The camera and the planner need a core too, and a machine that is busy is slow, not stale.
-        "threads": 1,
-        "max_age": 5.0,
-        "depth_patience": 1.0,
-    }
-    simulate = Process("simulator", parameters=dataclasses.asdict(show)).command(folder())
-    node = Process("scene_node", parameters=parameters).command(folder())
     planner = [sys.executable, str(Path(__file__).with_name("planner.py"))]
     failure: DemoFailed | None = None
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -143,9 +128,8 @@ def run(scenes: int, out: Path, show: ShowSettings, model: str, stop: threading.
             recorder = Recorder(out, bag)
             try:
                 with (
-                    child("camera", simulate, out / "camera.log") as camera,
                     child("planner", planner, None) as listener,
-                    child("scene_node", node, out / "scene_node.log") as finder,
+                    camera_and_model(show, model, out) as (camera, finder),
                 ):
                     _watch(recorder, scenes, (camera, listener, finder), stop)
             except DemoFailed as error:

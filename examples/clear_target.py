@@ -1,0 +1,62 @@
+"""What has to be taken away to get at an object, in which order: what lies on it, what hides it, and so on for these.
+
+    python examples/clear_target.py "blue mug"
+
+Prints the moves, and what cannot be told from this view. Ends with status 1 where the target is not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from qwenvl_ros.planning.obstruction import clearing
+from qwenvl_ros.ros import SceneClient
+from qwenvl_ros.types import Status
+
+
+def clear(client: SceneClient, target: str, timeout: float) -> int:
+    """Wait until the target is seen, and say what is in its way; the exit status."""
+    if not client.wait_until(lambda: client.find(target), timeout):
+        print(f"no {target} is seen. {client.trouble()}", file=sys.stderr)
+        return 1
+    scene = client.scene()
+    if scene is None or scene.status is not Status.OK:
+        print(f"nothing can be told: {client.trouble()}", file=sys.stderr)
+        return 1
+    try:
+        found = clearing(scene, target)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for number, thing in enumerate(found.order, 1):
+        print(f"{number}. take {thing.id} ({thing.label}) away")
+    print(f"{len(found.order) + 1}. take {found.target.id} ({found.target.label})")
+    for each in found.open:
+        print(f"    cannot be told: {each}")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", help="what to get at: a name that only one object has, or an id")
+    parser.add_argument("--timeout", type=float, default=30.0, help="wait so long to see it, seconds")
+    args, ros = parser.parse_known_args()
+    rclpy.init(args=ros)
+    node = rclpy.create_node("clear_target")
+    try:
+        return clear(SceneClient(node, max_age=10.0), args.target, args.timeout)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""A goal in words for a mobile base: "left of the blue box" becomes a PoseStamped on goal_pose, which Nav2 drives to.
+
+    python examples/semantic_goal.py "left of the blue box" --radius 0.25
+
+scene_node needs depth and target_frame (map, odom): the pose is in that frame. Ends with status 1 where there is no
+such place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+from qwenvl_ros.planning.places import NoPlace, place, understood
+from qwenvl_ros.ros import SceneClient
+from qwenvl_ros.ros.conversions.camera import to_pose
+from qwenvl_ros.types import Status, Vector
+
+
+def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: float) -> int:
+    """Wait until the object is seen, and publish the goal beside it; the exit status."""
+    goals = node.create_publisher(PoseStamped, "goal_pose", 1)
+    client = SceneClient(node, max_age=10.0)
+    try:
+        side, name = understood(phrase)
+        if not client.wait_until(lambda: client.find(name), timeout):
+            raise NoPlace(f"no {name} is seen. {client.trouble()}")
+        scene = client.scene()
+        if scene is None or scene.status is not Status.OK:
+            raise NoPlace(f"nothing can be told: {client.trouble()}")
+        pose = place(scene, side, name, radius=radius, viewpoint=viewpoint)
+    except (NoPlace, LookupError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    goal = to_pose(pose, scene.stamp, scene.reference_frame)
+    at, turned = goal.pose.position, goal.pose.orientation
+    print(
+        f"{phrase}: ({at.x:.2f}, {at.y:.2f}) m in {scene.reference_frame}, turned by z={turned.z:.2f} w={turned.w:.2f}"
+    )
+    heard = client.wait_until(goals.get_subscription_count, 2.0)
+    goals.publish(goal)
+    print(f"sent to {goals.topic_name}" if heard else f"nobody listens on {goals.topic_name}")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "place", help='left of, right of, in front of or behind something: "left of the blue box"'
+    )
+    parser.add_argument("--radius", type=float, default=0.3, help="of the robot, metres")
+    parser.add_argument(
+        "--viewpoint",
+        type=float,
+        nargs=3,
+        default=(0.0, 0.0, 0.0),
+        metavar=("X", "Y", "Z"),
+        help="in front of is towards here, in target_frame, metres",
+    )
+    parser.add_argument("--timeout", type=float, default=30.0, help="wait so long to see it, seconds")
+    args, ros = parser.parse_known_args()
+    rclpy.init(args=ros)
+    node = rclpy.create_node("semantic_goal")
+    try:
+        return send(node, args.place, args.radius, tuple(args.viewpoint), args.timeout)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
