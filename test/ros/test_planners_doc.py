@@ -14,6 +14,12 @@ import pytest
 from by_hand import picture
 from sensor_msgs.msg import Image
 
+from qwenvl_ros.msg import Scene as SceneMessage
+from qwenvl_ros.relations import PREDICATES
+from qwenvl_ros.ros.conversions.scene import to_message
+from qwenvl_ros.types import Box, Relation, Scene, SceneObject, Source, Truth
+
+BY_HAND = "/by_hand/scene"
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "planners.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,17 +72,52 @@ def test_the_code_of_the_page_runs_in_order(looking):
     assert "Choice(object=None" in text and "cannot be told" in text  # no depth: not taken for free
 
 
-def test_the_readme_section_is_short_and_runs(looking):
+def told_until(stop, near, *relations):
+    """Publish, until stopped, a scene of a red cube and what is true of it, on a topic that no node has."""
+    scenes = near.publisher(SceneMessage, BY_HAND)
+    while not stop.wait(0.1):
+        cube, box = (SceneObject(f"{n}_1", n.replace("_", " "), Box(0, 0, 9, 9)) for n in ("red_cube", "box"))
+        scene = Scene(
+            "camera",
+            near.now(),
+            "optical",
+            64,
+            48,
+            objects=[cube, box],
+            relations=relations,
+            evaluated_predicates=PREDICATES,
+        )
+        scenes.publish(to_message(scene))
+
+
+@pytest.mark.parametrize(
+    ("relation", "timeout", "said"),
+    [
+        (("red_cube_1", "clear", "red_cube_1"), "240.0", "id='red_cube_1'"),
+        # Is never clear, so that it waits in vain, but long enough to hear of what is on it.
+        (("box_1", "on", "red_cube_1"), "20.0", "['box_1']"),
+    ],
+)
+def test_the_readme_section_is_short_and_runs(near, relation, timeout, said):
     (code,) = CODE.findall(SECTION)
     assert len(code.splitlines()) <= 8
-    said = run(
-        "import rclpy\n"
-        "from qwenvl_ros.planning.obstruction import clearing\n"
-        "from qwenvl_ros.ros import SceneClient\n"
-        "from qwenvl_ros.types import Truth\n"
-        "rclpy.init()\n" + code.replace("timeout=10.0", "timeout=3.0").replace("max_age=3.0", "max_age=30.0")
-    )
-    assert said.strip() == "cannot be told"  # without depth nothing is known to be clear, nor to be on it
+    told = Relation(*relation, Truth.TRUE, 0.9, 0.0, Source.GEOMETRY_3D, "map")
+    stop = threading.Event()
+    thread = threading.Thread(target=told_until, args=(stop, near, told))
+    thread.start()
+    try:
+        shown = run(
+            "import rclpy\n"
+            "from qwenvl_ros.planning.obstruction import clearing\n"
+            "from qwenvl_ros.ros import SceneClient\n"
+            "from qwenvl_ros.types import Truth\n"
+            f"rclpy.init(args=['--ros-args', '-r', '/qwenvl/scene:={BY_HAND}'])\n"
+            + code.replace("timeout=10.0", f"timeout={timeout}").replace("max_age=3.0", "max_age=60.0")
+        )
+    finally:
+        stop.set()
+        thread.join()
+    assert said in shown, shown
 
 
 def test_every_command_is_one_that_is_tested():
