@@ -146,6 +146,11 @@ class SceneNode(LifecycleNode):
         self._release()
         self._log.close()
 
+    def destroy_node(self) -> None:
+        """Also what rclpy's own leaves."""
+        self._ask_server.close()
+        super().destroy_node()
+
     def _autostart(self) -> None:
         self._start_timer.cancel()
         if not self._told.value("autostart"):

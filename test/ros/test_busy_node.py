@@ -133,6 +133,21 @@ def test_goals_end_at_the_timeout_and_others_are_answered_meanwhile(near, start)
     asker.close()
 
 
+def test_it_ends_cleanly_with_questions_unanswered(near, start):
+    """What is asserted is in stop(): no traceback, and exit status 0."""
+    node = start("max_age:=600.0", options=["--steered", "--capacity", "2"])
+    asker = Asker(node)
+    publisher = near.publisher(Image, "/camera/image_raw")
+    node.wait_active()
+    scene_for(node, publisher)
+    goals = [asker.goal("hang"), asker.goal("hang")]
+    calls = [node._clients["ground"].call_async(Ground.Request(queries=["hang"])) for _ in range(3)]
+    node.report("model", lambda status: values(status)["in flight"] == "4")  # and one waits
+    node.stop()
+    assert not any(each.done() for each in calls) and all(goal.accepted for goal in goals)
+    asker.close()
+
+
 def test_the_tiny_model_answers_all_three(near, start):
     """The real engine, whose processor knows clips; what it says of a free question is not to be relied on."""
     node = start("model:=tiny", "threads:=1", "max_age:=600.0", "clip.rate_hz:=20.0", options=["--real"])
