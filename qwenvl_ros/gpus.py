@@ -15,6 +15,8 @@ from typing import Any
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SMALL_GB = 1.0  # models below this run on a CPU unasked
+# Least compute capability of a GPU that computes in a precision.
+CAPABILITY: Mapping[str, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Gpu:
     memory_gb: float
     free_gb: float
     driver: str
+    capability: tuple[int, int]
     shared: bool = False
 
     @property
@@ -94,9 +97,11 @@ def main_memory_gb() -> tuple[float, float]:
 def _look(nvml: Any, number: int, driver: str) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(number)
     uuid, name = str(nvml.nvmlDeviceGetUUID(handle)), str(nvml.nvmlDeviceGetName(handle))
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    capability = (int(major), int(minor))
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     except nvml.NVMLError_NotSupported:
         total, free = main_memory_gb()
-        return Gpu(number, uuid, name, total, free, driver, shared=True)
-    return Gpu(number, uuid, name, memory.total / 1e9, memory.free / 1e9, driver)
+        return Gpu(number, uuid, name, total, free, driver, capability, shared=True)
+    return Gpu(number, uuid, name, memory.total / 1e9, memory.free / 1e9, driver, capability)

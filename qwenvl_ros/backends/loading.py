@@ -12,7 +12,7 @@ from transformers.utils import is_flash_attn_2_available
 from qwenvl_ros import gpus, zoo
 from qwenvl_ros.backends import BackendUnavailable, checkpoints, memory
 
-BF16, FLASH_ATTENTION, FP8 = (8, 0), (8, 0), (8, 9)  # least compute capability of a GPU
+FLASH_ATTENTION = (8, 0)  # least compute capability of a GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,14 @@ def check_precision(model: zoo.Model, capability: tuple[int, int], name: str) ->
     Raises:
         BackendUnavailable: it does not; with what to take instead.
     """
-    needed = FP8 if model.precision == "fp8" else BF16
+    needed = gpus.CAPABILITY[model.precision]
     if capability >= needed:
         return
-    remedy = "set precision to bf16" if capability >= BF16 else "choose another GPU, or set device to cpu"
+    remedy = (
+        "set precision to bf16"
+        if capability >= gpus.CAPABILITY["bf16"]
+        else "choose another GPU, or set device to cpu"
+    )
     raise BackendUnavailable(
         f"{model.name} is in {model.precision}, which needs compute capability {needed[0]}.{needed[1]} of a GPU; "
         f"{name} has {capability[0]}.{capability[1]}: {remedy}"

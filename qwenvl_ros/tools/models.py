@@ -1,7 +1,8 @@
 """List the models that have a name, what each needs, and what fits on the GPUs here.
 
 Memory is what it takes to load a model and answer one image. What fits is judged by the memory that is free now on the
-GPUs that CUDA_VISIBLE_DEVICES lets through; backend vllm takes gpu_memory_utilization of each GPU and no more.
+GPUs that CUDA_VISIBLE_DEVICES lets through and that compute in that precision; backend vllm takes
+gpu_memory_utilization of each GPU and no more.
 
 examples:
   qwenvl models
@@ -23,7 +24,7 @@ from rich.table import Table
 from qwenvl_ros import gpus, zoo
 from qwenvl_ros.gpus import Gpu
 from qwenvl_ros.tools._options import add_settings, read_settings
-from qwenvl_ros.zoo import Listed, ModelSettings
+from qwenvl_ros.zoo import Listed, Model, ModelSettings
 
 _CARD_GB, _SHARE = 80.0, 0.85  # a data centre's GPU, and what vLLM takes of it
 _WIDTH = 150  # where no terminal says
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         table.add_column(name, no_wrap=True, justify="right" if name in ("memory", "80 GB GPUs") else "left")
     for row in rows:
-        model, here = row.model, where(row.model.memory_gb, cards)
+        model, here = row.model, where(row.model, cards)
         table.add_row(
             escape(row.name),
             model.variant,
@@ -78,13 +79,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def where(memory_gb: float, cards: list[Gpu]) -> str:
+def where(model: Model, cards: list[Gpu]) -> str:
     """On what here a model fits: the GPU with most room, or the fewest GPUs, or the CPU; "" = on nothing."""
-    freest = sorted(cards, key=lambda card: -card.free_gb)
-    for count in range(1, len(cards) + 1):
-        if memory_gb <= gpus.room_gb(freest[:count]):
+    able = [card for card in cards if card.capability >= gpus.CAPABILITY[model.precision]]
+    freest = sorted(able, key=lambda card: -card.free_gb)
+    for count in range(1, len(freest) + 1):
+        if model.memory_gb <= gpus.room_gb(freest[:count]):
             return "GPU " + ",".join(str(n) for n in sorted(card.number for card in freest[:count]))
-    return "CPU" if memory_gb < gpus.SMALL_GB else ""
+    return "CPU" if model.memory_gb < gpus.SMALL_GB else ""
 
 
 def cards_needed(memory_gb: float) -> int:
@@ -110,7 +112,7 @@ def to_json(rows: list[Listed], cards: list[Gpu], none: str) -> dict[str, Any]:
                 "gpus_of_80_gb": cards_needed(row.model.memory_gb),
                 "min_pixels": row.model.pixels.min_pixels,
                 "max_pixels": row.model.pixels.max_pixels,
-                "here": where(row.model.memory_gb, cards),
+                "here": where(row.model, cards),
                 "source": row.source,
             }
             for row in rows

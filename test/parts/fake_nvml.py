@@ -14,7 +14,7 @@ class NVMLError_NotSupported(NVMLError):
     pass
 
 
-def install(monkeypatch, *cards, failure=""):
+def install(monkeypatch, *cards, failure="", capability=(9, 0)):
     """cards: (name, total GB, free GB), None for numbers that the driver does not tell. failure: of nvmlInit."""
     nvml = ModuleType("pynvml")
 
@@ -35,5 +35,6 @@ def install(monkeypatch, *cards, failure=""):
     nvml.nvmlDeviceGetHandleByIndex = lambda number: number
     nvml.nvmlDeviceGetName = lambda number: cards[number][0]
     nvml.nvmlDeviceGetUUID = lambda number: f"GPU-{number}{number}ab-cd"
+    nvml.nvmlDeviceGetCudaComputeCapability = lambda number: capability
     nvml.nvmlDeviceGetMemoryInfo = memory
     monkeypatch.setitem(sys.modules, "pynvml", nvml)

@@ -16,8 +16,8 @@ def models(monkeypatch, capsys):
     """Runs the command on a machine with these GPUs; returns its output."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def run(*arguments, cards=(), failure=""):
-        fake_nvml.install(monkeypatch, *cards, failure=failure)
+    def run(*arguments, cards=(), **told):
+        fake_nvml.install(monkeypatch, *cards, **told)
         assert cli.main(["models", *arguments]) == 0
         return capsys.readouterr().out
 
@@ -40,6 +40,12 @@ def test_the_table_says_what_each_needs_and_what_fits(models):
     assert "GPU 1: Large, 22.0 of 24.0 GB free" in said
     together = models(cards=[("Half", 16, 15)] * 2)
     assert row(together, "8b", "instruct", "bf16")[-3:] == ["GPU", "0,1", "zoo.yaml"]
+
+
+def test_an_older_gpu_does_not_compute_in_fp8(models):
+    said = models(cards=[("RTX 3090", 24, 22)], capability=(8, 6))
+    assert row(said, "8b", "instruct", "bf16")[-3:] == ["GPU", "0", "zoo.yaml"]
+    assert row(said, "8b", "instruct", "fp8")[-2:] == ["no", "zoo.yaml"]
 
 
 def test_without_a_gpu_it_says_so_and_only_the_tiny_model_fits(models):
