@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled
-from qwenvl_ros.geometry.segment import FEWEST_PIXELS, Segments, segment
+from qwenvl_ros.geometry.segment import Segments, segment
+from qwenvl_ros.geometry.sharing import FEWEST_PIXELS
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
 
 Mask = NDArray[np.bool_]
