@@ -16,16 +16,17 @@ from typing import Any
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
 
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros.conversions import camera as convert
 from qwenvl_ros.ros.conversions.scene import to_message
+from qwenvl_ros.ros.interrupt import Interrupt
 from qwenvl_ros.ros.simulator_settings import SimulatorSettings
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.sim.gl import NoOpenGL
@@ -158,22 +159,25 @@ class Simulator(Node):
 
 def main(arguments: Sequence[str] | None = None, defaults: SimulatorSettings | None = None) -> int:
     """Run the node until it is told to stop; returns the exit status."""
-    rclpy.init(args=None if arguments is None else list(arguments))
+    rclpy.init(
+        args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO
+    )
     node = None
-    try:
-        node = Simulator(defaults)
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except RCLError:
-        if rclpy.ok():
-            raise
-        # The signal took the context away while a message was being published: the end that was asked for.
-    except (SettingError, NoOpenGL) as error:
-        print(f"simulator: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+    with Interrupt() as interrupt:
+        try:
+            node = Simulator(defaults)
+            rclpy.spin(node)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+        except (SettingError, NoOpenGL) as error:
+            print(f"simulator: {error}", file=sys.stderr)
+            return 1
+        except RuntimeError:  # what an interrupt becomes while rclpy converts a message
+            if not interrupt.came:
+                raise
+        finally:
+            interrupt.caught()
+            if node is not None:
+                node.destroy_node()
+            rclpy.try_shutdown()
     return 0

@@ -62,7 +62,7 @@ def heard(listener, simulator, camera, count, reliability=ReliabilityPolicy.BEST
 
 @pytest.fixture
 def simulator():
-    """Starts the real executable in a process of its own; stops it as Ctrl-C does and wants a clean end."""
+    """Starts the real executable in a process of its own; stops it as Ctrl-C under a launcher does."""
     started = []
 
     def start(*parameters: str, verb: tuple[str, ...] = ()) -> subprocess.Popen:
@@ -76,7 +76,8 @@ def simulator():
     yield start
     for process in started:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            for _ in ("the terminal's", "the launcher's"):
+                process.send_signal(signal.SIGINT)
             _, errors = process.communicate()
             assert process.returncode == 0 and "Traceback" not in errors, errors
 
