@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from qwenvl_ros.settings import setting
+from qwenvl_ros.types import Depth, Frame, Intrinsics
 
 ImageT = TypeVar("ImageT")
 DepthT = TypeVar("DepthT")
+FrameT = TypeVar("FrameT", bound=Frame)
 
 ASPECT_TOLERANCE = 0.01
 
@@ -42,16 +44,21 @@ class _Waiting(Generic[ImageT]):
     image: ImageT
 
 
-def unregistered(image: tuple[int, int], depth: tuple[int, int], info: tuple[int, int]) -> str:
-    """Why a depth image, or a CameraInfo, cannot belong to an image, by their (width, height); "" = it can.
+def joined(frame: FrameT, depth: Depth, info: Intrinsics | None, missing: str) -> tuple[FrameT, str]:
+    """The frame with its depth and camera model; or as it is, and why they cannot belong to it.
 
-    Other sizes of the same shape are the same view, scaled.
+    Other sizes of the same shape are the same view, scaled. missing: why there is no info, where there is none.
     """
-    for what, (width, height) in (("depth", depth), ("CameraInfo", info)):
-        if abs(width * image[1] / (height * image[0]) - 1.0) > ASPECT_TOLERANCE:
-            sizes = f"{what} is {width}x{height}, the image {image[0]}x{image[1]}"
-            return f"{sizes}; use the depth that is registered to this image"
-    return ""
+    if info is None:
+        return frame, f"no depth: {missing}"
+    for what, width, height in (
+        ("depth", depth.shape[1], depth.shape[0]),
+        ("CameraInfo", info.width, info.height),
+    ):
+        if abs(width * frame.height / (height * frame.width) - 1.0) > ASPECT_TOLERANCE:
+            sizes = f"{what} is {width}x{height}, the image {frame.width}x{frame.height}"
+            return frame, f"no depth: {sizes}; use the depth that is registered to this image"
+    return replace(frame, depth=depth, intrinsics=info), ""
 
 
 class Pairing(Generic[ImageT, DepthT]):

@@ -12,7 +12,7 @@ from typing import Any
 
 from qwenvl_ros.camera_info import CameraInfoRefused
 from qwenvl_ros.images import ImageRefused
-from qwenvl_ros.pairing import Pair, Pairing, PairingSettings, unregistered
+from qwenvl_ros.pairing import Pair, Pairing, PairingSettings, joined
 from qwenvl_ros.replay.frames import Beat, InputSettings, Recorded, Tally
 from qwenvl_ros.replay.messages import (
     CAMERA_INFO,
@@ -61,6 +61,11 @@ class Camera:
         )
         self._beat = Beat(settings.rate)
         self._pose_note = ""
+
+    @property
+    def patience(self) -> int:
+        """The longest that a frame waits, nanoseconds."""
+        return max(POSE_PATIENCE_NS, round(self._pairing.settings.depth_patience * 1e9)) + 1
 
     def hear(self, topic: str, message: Any, time: int) -> Iterator[Recorded]:
         """A message on any topic, recorded at a time in nanoseconds."""
@@ -144,13 +149,7 @@ class Camera:
             depth = depth_of(message)
         except ImageRefused as refusal:
             return frame, f"no depth: {refusal}"
-        info = self._info
-        if info is None:
-            return frame, f"no depth: {self._info_note}"
-        height, width = depth.shape
-        if fault := unregistered((frame.width, frame.height), (width, height), (info.width, info.height)):
-            return frame, f"no depth: {fault}"
-        return dataclasses.replace(frame, depth=depth, intrinsics=info), ""
+        return joined(frame, depth, self._info, self._info_note)
 
     def _place(self, frame: Recorded, time: int) -> Iterator[Recorded]:
         """Add the pose; without one the frame waits, and then goes without."""

@@ -15,8 +15,6 @@ from qwenvl_ros.replay.topics import SAMPLED, CameraTopics, NoCamera, choose
 from qwenvl_ros.replay.transforms import TransformTree
 from qwenvl_ros.types import Pose
 
-_AT_THE_END = 2**62  # later than any time: nothing waits any more
-
 
 class Recording:
     """The cameras of a bag; a context manager. fixed: pose of every camera in the target frame, where it is given.
@@ -61,16 +59,18 @@ class Recording:
         """See Source."""
         decoder, transforms = Decoder(), TransformTree()
         cameras: list[Camera] = []
+        newest = 0
         for record in self._bag.records(None if keep else self._needed()):
             if not cameras:
                 cameras = self._start(transforms, record.time)
+            newest = max(newest, record.time)
             if keep is not None:
                 keep(record)
             for camera in cameras:
                 yield from camera.due(record.time)
             yield from self._hear(record, decoder, cameras, transforms)
         for camera in cameras:
-            yield from camera.due(_AT_THE_END)
+            yield from camera.due(newest + camera.patience)
 
     def _hear(
         self, record: Record, decoder: Decoder, cameras: Sequence[Camera], transforms: TransformTree

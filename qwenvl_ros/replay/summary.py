@@ -12,6 +12,8 @@ from qwenvl_ros.pipeline import Result
 from qwenvl_ros.replay.frames import Recorded, Tally
 from qwenvl_ros.types import Status
 
+_MOST_REASONS = 5  # that are told of each kind
+
 
 @dataclass
 class CameraSummary:
@@ -76,9 +78,16 @@ class Summary:
             yield f"  {tally.too_soon} images left out: too soon for --rate"
         if tally.without_stamp:
             yield f"  {tally.without_stamp} images had no stamp: they have the time of their recording"
-        for reason, count in tally.refused.most_common():
-            yield f"  {count} images could not be read: {reason}"
+        yield from _reasons(tally.refused, "images could not be read")
         if tally.with_depth:
             yield f"  {tally.with_depth} images with depth"
-        for reason, count in tally.without_depth.most_common():
-            yield f"  {count} images: {reason}"
+        yield from _reasons(tally.without_depth, "images")
+
+
+def _reasons(counts: Counter[str], what: str) -> Iterator[str]:
+    """The most frequent reasons, a line each, and how many others there were."""
+    shown = counts.most_common(_MOST_REASONS)
+    yield from (f"  {count} {what}: {reason}" for reason, count in shown)
+    if len(counts) > len(shown):
+        others = counts.total() - sum(count for _, count in shown)
+        yield f"  {others} {what}, for {len(counts) - len(shown)} other reasons"

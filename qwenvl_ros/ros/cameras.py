@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from qwenvl_ros.camera_info import CameraInfoRefused
 from qwenvl_ros.images import ImageRefused
-from qwenvl_ros.pairing import Pair, Pairing, unregistered
+from qwenvl_ros.pairing import Pair, Pairing, joined
 from qwenvl_ros.ros.arrivals import Arrived
 from qwenvl_ros.ros.conversions.camera import (
     depth_of,
@@ -177,13 +177,7 @@ class Camera:
             self.health.refuse("depth", str(refusal))
             return frame, f"no depth: {refusal}"
         self._latencies.add("convert depth", time.monotonic() - began)
-        info = self._info
-        if info is None:
-            return frame, f"no depth: {self._info_note}"
-        height, width = depth.shape
-        if fault := unregistered((frame.width, frame.height), (width, height), (info.width, info.height)):
-            return frame, f"no depth: {fault}"
-        return dataclasses.replace(frame, depth=depth, intrinsics=info), ""
+        return joined(frame, depth, self._info, self._info_note)
 
     def _place(self, frame: Arrived, deadline: float) -> None:
         """Add the pose and offer the frame; without a pose it waits until its deadline."""

@@ -16,13 +16,20 @@ import recordings
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from recordings import STRING, camera_info, image, make, stamp
 from rosgraph_msgs.msg import Clock
+from scripted_node import ANSWER
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
+from qwenvl_ros import backends
+from qwenvl_ros.backends.scripted import ScriptedBackend
+from qwenvl_ros.replay.comparison import Expectation, Tolerances
 from qwenvl_ros.ros.conversions.camera import image_of, stamp_of
+from qwenvl_ros.ros.conversions.scene import scene_of
+from qwenvl_ros.scene_json import to_json
+from qwenvl_ros.tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-COLOUR, INFO = "/front/image_raw", "/front/camera_info"
+COLOUR, INFO, DEPTH = "/front/image_raw", "/front/camera_info", "/front/depth/image_raw"
 PATIENCE = 60.0
 
 
@@ -154,6 +161,39 @@ def test_a_node_with_simulated_time_takes_what_was_recorded_long_ago(near, bag, 
     assert found <= {stamp(n) for n in range(8)}
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
+
+
+def test_replay_and_a_live_node_make_the_same_scenes(near, start, live, tmp_path, monkeypatch):
+    """The same engine, once in the node that hears the recording over DDS, once in replay that reads it."""
+    made = []
+    for n in range(6):
+        time_ = stamp(n)
+        depth = np.full((48, 64), 1.0 + 0.1 * n, np.float32)
+        made += [
+            (INFO, time_, camera_info(time_)),
+            (COLOUR, time_, image(time_, recordings.noise(seed=n))),
+            (DEPTH, time_, image(time_, depth, "32FC1")),
+        ]
+    path = recordings.write(tmp_path / "bag", made)
+    monkeypatch.setattr(backends, "create", lambda model, settings: ScriptedBackend(lambda request: ANSWER))
+    lines = tmp_path / "scenes.jsonl"
+    assert cli.main(["replay", "--model", "Qwen/Qwen3-VL-4B-Instruct", str(path), "--jsonl", str(lines)]) == 0
+    node = start("use_sim_time:=true", "cameras:=[front]", f"front.depth_topic:={DEPTH}")
+    node.wait_active(COLOUR)
+    live(path, "--speed", "0.3", "--delay", "2", "--loop")
+
+    def placed():
+        """By stamp; on a busy machine depth may come too late for an image."""
+        whole = [each for each in node.scenes if all(one.has_position for one in each.objects)]
+        return {stamp_of(each.header.stamp): each for each in whole}
+
+    node.until(lambda: len(placed()) >= 3, "scenes with positions")
+    strict = Tolerances(
+        expect_iou=1.0, expect_position=0.0, expect_size=0.0, expect_score=0.0, expect_visible=0.0
+    )
+    expectation = Expectation(lines, strict)
+    for message in placed().values():
+        assert expectation.differences(to_json(scene_of(message))) == []
 
 
 def test_what_cannot_be_published_is_refused(near, bag, live, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl_ros.pairing import Pairing, PairingSettings, unregistered
+from qwenvl_ros.pairing import Pairing, PairingSettings, joined
+from qwenvl_ros.types import Frame, Intrinsics
 
 MS = 1_000_000
 
@@ -118,6 +120,18 @@ def test_depth_that_is_known_to_come_is_waited_for():
 
 
 def test_depth_of_another_view_is_told_from_a_scaled_one():
-    assert unregistered((640, 480), (320, 240), (1280, 960)) == ""
-    assert "depth is 320x200" in unregistered((640, 480), (320, 200), (640, 480))
-    assert "CameraInfo is 640x400" in unregistered((640, 480), (320, 240), (640, 400))
+    frame = Frame("c", np.zeros((480, 640, 3), np.uint8), 5)
+
+    def join(depth, info):
+        camera = Intrinsics(*info, 500.0, 500.0, 0.0, 0.0) if info else None
+        return joined(frame, np.ones(depth[::-1], np.float32), camera, "no CameraInfo yet")
+
+    whole, note = join((320, 240), (1280, 960))
+    assert note == "" and whole.depth.shape == (240, 320) and whole.intrinsics.width == 1280
+    for depth, info, says in (
+        ((320, 200), (640, 480), "depth is 320x200"),
+        ((320, 240), (640, 400), "CameraInfo is 640x400"),
+        ((320, 240), None, "no CameraInfo yet"),
+    ):
+        same, note = join(depth, info)
+        assert same is frame and says in note

@@ -156,8 +156,10 @@ def test_every_kind_of_recording_gives_the_same_scenes(engine, kind):
             "packed messages": CompressionMode.MESSAGE,
         }.get(kind, CompressionMode.NONE)
         recordings.write(path, with_depth(4), SQLITE, compression)
-    assert replay(path, "--jsonl", "other.jsonl", "--expect", "out.jsonl") == 0
+    assert replay(path, "other.mcap", "--all", "--jsonl", "other.jsonl", "--expect", "out.jsonl") == 0
     assert Path("other.jsonl").read_text() == Path("out.jsonl").read_text()
+    assert replay("other.mcap", "--jsonl", "again.jsonl") == 0, "the inputs in it are ROS 2's"
+    assert Path("again.jsonl").read_text() == Path("out.jsonl").read_text()
 
 
 def _as_ros1(message):
@@ -223,6 +225,15 @@ def test_messages_of_wrong_types_cost_only_themselves(engine, capsys):
     assert f"1 messages were not kept, on {COLOUR}" in out
 
 
+def test_of_many_reasons_the_most_frequent_are_told(engine, capsys):
+    made = [(COLOUR, stamp(n), image(stamp(n), encoding=f"odd {n // 2}")) for n in range(14)]
+    recordings.write(Path("bag"), [*made, (COLOUR, stamp(20), image(stamp(20)))])
+    assert replay("bag", "--jsonl", "out.jsonl") == 1
+    out = capsys.readouterr().out
+    assert out.count("2 images could not be read: encoding 'odd") == 5
+    assert "4 images could not be read, for 2 other reasons" in out
+
+
 def test_a_recording_without_images_is_refused_and_its_topics_named(engine, capsys):
     recordings.write(Path("bag"), [("/note", stamp(0), make(STRING, data="x")), (INFO, 5, camera_info(5))])
     assert replay("bag", "out.mcap") == 1
@@ -249,6 +260,14 @@ def test_depth_is_paired_by_stamp_and_what_lacks_it_says_why(engine, capsys):
     assert "no depth" in found[1]["status_message"] and "+0.050 s off" in found[3]["status_message"]
     out = capsys.readouterr().out
     assert "4 images with depth" in out and "depth_tolerance" in out
+
+
+def test_images_at_the_end_wait_for_their_depth_no_longer_than_others(engine):
+    recordings.write(Path("bag"), list(with_depth(3))[:-1])
+    assert replay("bag", "--jsonl", "out.jsonl") == 0
+    found = scenes()
+    assert stamps(found) == [stamp(n) for n in range(3)]
+    assert found[2]["status_message"].startswith("no depth within 0.1 s")
 
 
 def test_without_a_camera_model_scenes_are_2d_and_say_so(engine, capsys):
