@@ -38,6 +38,8 @@ def _channels(reader: Any, lost: Lost) -> dict[int, tuple[Channel, Convert | Non
     found: dict[int, tuple[Channel, Convert | None]] = {}
     for each in reader.connections:
         if isinstance(each.ext, ConnectionExtRosbag2):
+            if each.ext.serialization_format != "cdr":
+                continue
             latched = any(
                 q.durability is QosDurability.TRANSIENT_LOCAL for q in each.ext.offered_qos_profiles
             )

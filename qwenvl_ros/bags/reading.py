@@ -33,8 +33,8 @@ def is_bag(path: Path) -> bool:
 class Bag:
     """A file (.mcap, .db3, .bag), or a folder of them: rosbag2's, split ones too, with its metadata.yaml or without.
 
-    ROS 1 messages come as those of ROS 2. A context manager. damage: what could not be read and why, one text each;
-    it grows while the recording is read.
+    ROS 1 messages come as those of ROS 2; messages that are not in CDR are left out. A context manager.
+    damage: what could not be read and why, one text each; it grows while the recording is read.
 
     Raises:
         BagError: there is no recording.
@@ -65,8 +65,7 @@ class Bag:
             try:
                 topics = intact.survey(file, wanted, self._report(file))
             except Exception as error:  # a file that is not what it should be makes rosbags fail in many ways
-                self._report(file)(f"it is damaged ({reason(error)}), so it is read as far as it goes")
-                topics = self._survey_broken(file, wanted)
+                topics = self._survey_broken(file, error, wanted)
             for name, topic in topics.items():
                 known = found.get(name, Topic(topic.channel, 0))
                 found[name] = Topic(known.channel, known.count + topic.count, known.first or topic.first)
@@ -83,35 +82,41 @@ class Bag:
             for record in intact.records(file, topics, self._report(file)):
                 given.setdefault(record.channel.topic, array("q")).append(record.time)
                 yield record
-        except Exception as error:
-            self._report(file)(f"it is damaged ({reason(error)}), so it is read as far as it goes")
-        else:
             return
+        except Exception as error:
+            broken = self._broken(file, error)
         # From the start again, past what was given out already, which need not be in the order of the file.
         done = Counter((topic, time) for topic, times in given.items() for time in times)
-        for record in self._broken(file):
+        for record in broken:
             key = (record.channel.topic, record.time)
             if done[key]:
                 done[key] -= 1
             elif topics is None or record.channel.topic in topics:
                 yield record
 
-    def _broken(self, file: Path) -> Iterator[Record]:
-        count, newest = 0, 0
-        lost = self._report(file)
+    def _broken(self, file: Path, error: Exception) -> Iterator[Record]:
+        """What can be read of a file that rosbags cannot read; where that is all of it, nothing is damaged."""
+        why, count, newest = reason(error), 0, 0
+        losses: list[str] = []
         try:
-            for record in _SALVAGE[file.suffix](file, lost):
+            for record in _SALVAGE[file.suffix](file, losses.append):
                 count, newest = count + 1, max(newest, record.time)
-                if (whole := intact.unpacked(record, lost)) is not None:
+                if (whole := intact.unpacked(record, losses.append)) is not None:
                     yield whole
-        except Exception as error:
-            lost(f"nothing more can be read: {reason(error)}")
+        except Exception as another:
+            losses.append(f"nothing more can be read: {reason(another)}")
+        if count and not losses:
+            return
+        report = self._report(file)
+        report(f"it is damaged ({why}), so it is read as far as it goes")
+        for text in losses:
+            report(text)
         last = f", the last of them recorded at {newest / 1e9:.3f} s" if count else ""
-        lost(f"{count} messages can be read{last}")
+        report(f"{count} messages can be read{last}")
 
-    def _survey_broken(self, file: Path, wanted: Collection[str]) -> dict[str, Topic]:
+    def _survey_broken(self, file: Path, error: Exception, wanted: Collection[str]) -> dict[str, Topic]:
         found: dict[str, Topic] = {}
-        for record in self._broken(file):
+        for record in self._broken(file, error):
             known = found.get(record.channel.topic, Topic(record.channel, 0))
             first = known.first or (record if record.channel.type in wanted else None)
             found[record.channel.topic] = Topic(known.channel, known.count + 1, first)

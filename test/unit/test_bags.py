@@ -13,6 +13,7 @@ import recordings
 import yaml
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType, IndexType, Writer
 from recordings import IMAGE, INFO, START, STRING, image, make, stamp
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
@@ -281,6 +282,67 @@ def test_recordings_without_definitions_are_read_by_what_is_known(tmp_path):
     with sqlite3.connect(recordings.storage_file(folder)) as database:
         database.execute("DELETE FROM message_definitions")
     check(read(folder)[0], range(2))
+
+
+def foreign(path, shuffled=False, profile="ros2", encoding="cdr", **options):
+    """messages(6) in a file of the format's own makers' writer."""
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=20_000, **options)
+        writer.start(profile=profile, library="test")
+        channels = {}
+        made = list(messages(6))
+        if shuffled:
+            made.reverse()
+        for topic, time, message in made:
+            name = message.__msgtype__
+            if topic not in channels:
+                text = recordings.ROS2.generate_msgdef(name, ros_version=2)[0]
+                schema = writer.register_schema(name, "ros2msg", text.encode())
+                channels[topic] = writer.register_channel(topic, encoding, schema)
+            data = bytes(recordings.ROS2.serialize_cdr(message, name))
+            writer.add_message(channels[topic], time, data, time)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_chunking": False},
+        {"use_summary_offsets": False, "use_statistics": False, "index_types": IndexType.NONE},
+        {"profile": ""},
+    ],
+    ids=str,
+)
+def test_mcap_of_other_writers(tmp_path, compression, options):
+    found, damage = read(foreign(tmp_path / "a.mcap", compression=compression, **options))
+    check(found, range(6))
+    assert damage == []
+
+
+def test_without_an_index_the_order_is_that_of_the_file_and_nothing_is_damaged(tmp_path):
+    found, damage = read(foreign(tmp_path / "a.mcap", shuffled=True, use_chunking=False))
+    assert [time for _, time, _ in found] == sorted([stamp(n) for n in range(6)] * 2, reverse=True)
+    assert damage == []
+
+
+def test_messages_that_are_not_in_cdr_are_left_out(tmp_path):
+    found, _ = read(foreign(tmp_path / "a.mcap", encoding="json"))
+    assert found == []
+
+
+def test_a_ros1_bag_without_an_index_is_whole_if_all_can_be_read(tmp_path):
+    """As rosbag leaves it when it is killed: index_pos is 0 and the index is not there."""
+    path = recordings.write_ros1(tmp_path / "a.bag", messages(3, store=recordings.ROS1))
+    data = path.read_bytes()
+    at = data.index(b"index_pos=") + len(b"index_pos=")
+    end = int.from_bytes(data[at : at + 8], "little")
+    path.write_bytes(data[:at] + bytes(8) + data[at + 8 : end])
+    found, damage = read(path)
+    check(found, range(3))
+    assert damage == []
 
 
 def test_what_is_written_is_what_was_given_with_its_definitions(tmp_path):
