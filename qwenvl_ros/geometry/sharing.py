@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.geometry.camera import Floats
+from qwenvl_ros.geometry.colours import histogram, numbers
 from qwenvl_ros.geometry.creases import can_be_seen, split
 from qwenvl_ros.geometry.parts import Corners, Labels, Mask, overlap, settle, spans
 from qwenvl_ros.geometry.planes import Window
@@ -55,7 +55,7 @@ def share_out(
     claims = _claims(part)
     _feed(part, claims)
     disputed = np.flatnonzero(_disputed(part, claims))
-    colours = _colours(image) if len(disputed) else np.zeros_like(pieces)
+    colours = numbers(image) if len(disputed) else np.zeros_like(pieces)
     if len(disputed) and can_be_seen(noise, camera):
         pieces, families = split(pieces, disputed, depth, camera)
         if families:
@@ -147,13 +147,6 @@ def _feed(part: _Measures, claims: Mask) -> None:
             claims[index, most] = True
 
 
-def _colours(image: Image) -> Labels:
-    """(H, W) int32: number of each pixel's colour in a coarse CIELAB grid (8 x 32 x 32)."""
-    lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB).astype(np.int32)
-    numbers: Labels = (lab[..., 0] // 32 * 32 + lab[..., 1] // 8) * 32 + lab[..., 2] // 8
-    return numbers
-
-
 def _liking(colours: Labels, windows: Sequence[Window], pieces: Labels, claims: Mask) -> Floats:
     """(boxes, pieces), 0..1: how likely the colours of a piece are those of each box that claims it."""
     told = np.full(claims.shape, -np.inf)
@@ -182,19 +175,15 @@ def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats
 
 
 def _chance(colours: Labels, claimed: Mask, sure: Mask) -> Floats:
-    """(8192,) how likely each colour is on the object of a window.
+    """(COLOURS,) how likely each colour is on the object of a window.
 
     The colours of the object are those of its undisputed pixels, or of the middle of its box where all are disputed.
     """
     weight = sure.astype(np.float64)
     if sure.sum() < 0.1 * claimed.sum():
         weight = claimed * _middle_weight(*colours.shape)
-    histogram = np.bincount(colours.ravel(), weights=weight.ravel(), minlength=8192).reshape(8, 32, 32)
-    for axis in range(3):
-        before = np.insert(np.delete(histogram, -1, axis), 0, 0.0, axis)
-        after = np.append(np.delete(histogram, 0, axis), np.zeros_like(histogram.take([0], axis)), axis)
-        histogram = 0.5 * histogram + 0.25 * (before + after)
-    chance: Floats = histogram.ravel() / max(histogram.sum(), 1e-9) + 1e-3
+    seen = histogram(colours, weight)
+    chance: Floats = seen / max(seen.sum(), 1e-9) + 1e-3
     return chance
 
 
