@@ -7,14 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isnan, nan
+from math import hypot, inf, isnan, nan
 
 from qwenvl_ros import geometry, grounding, occlusion, relations
 from qwenvl_ros.backends import Token
+from qwenvl_ros.geometry import Lifted
 from qwenvl_ros.grounding import Grounding, Placement
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
-from qwenvl_ros.types import Detection, Frame, Relation, SceneObject
+from qwenvl_ros.tracking import Carried
+from qwenvl_ros.types import Detection, Frame, Origin, Relation, SceneObject
 from qwenvl_ros.zoo import Model
 
 _LONGEST_SLUG = 40
@@ -102,32 +104,57 @@ def objects_of(
     found: Sequence[Detection], frame: Frame, settings: PerceptionSettings, timings: dict[str, float]
 ) -> tuple[list[SceneObject], Cover]:
     """The detections as objects, highest score first, and what covers what; notes how long both steps took."""
-    clock = time.perf_counter()
     detections = _by_score(found)
-    boxes = [detection.box for detection in detections]
+    named = [Carried(*each) for each in zip(_ids(detections), detections, strict=True)]
+    return _objects(named, Origin.MODEL, frame, settings, timings)
+
+
+def carried_objects(
+    carried: Sequence[Carried], frame: Frame, settings: PerceptionSettings, timings: dict[str, float]
+) -> tuple[list[SceneObject], Cover]:
+    """The same of what tracking brought to a frame, in its order: ids and scores stay, positions are the frame's."""
+    return _objects(carried, Origin.TRACKED, frame, settings, timings)
+
+
+def _objects(
+    known: Sequence[Carried],
+    origin: Origin,
+    frame: Frame,
+    settings: PerceptionSettings,
+    timings: dict[str, float],
+) -> tuple[list[SceneObject], Cover]:
+    clock = time.perf_counter()
+    boxes = [each.detection.box for each in known]
     lifted = geometry.lift_all(boxes, frame)
     clock = lap(timings, "lift", clock)
     hidden, cover = occlusion.estimate(boxes, lifted, frame, settings.occlusion)
     lap(timings, "occlusion", clock)
     objects = [
         SceneObject(
-            id=name,
-            label=detection.label,
-            box=detection.box,
-            query=detection.query,
-            score=detection.score,
+            id=each.id,
+            label=each.detection.label,
+            box=each.detection.box,
+            query=each.detection.query,
+            score=each.detection.score,
             position=surface.position if surface else None,
             size=surface.size if surface else None,
-            position_sigma=surface.sigma if surface else nan,
+            position_sigma=hypot(surface.sigma, each.box_sigma * _metres(surface, frame)) if surface else nan,
             occlusion=covered.occlusion,
             visible_fraction=covered.visible_fraction,
-            truncated=occlusion.truncated(detection.box, frame.width, frame.height),
+            truncated=occlusion.truncated(each.detection.box, frame.width, frame.height),
+            origin=origin,
+            box_sigma=each.box_sigma,
         )
-        for name, detection, surface, covered in zip(
-            _ids(detections), detections, lifted, hidden, strict=True
-        )
+        for each, surface, covered in zip(known, lifted, hidden, strict=True)
     ]
     return objects, cover
+
+
+def _metres(surface: Lifted, frame: Frame) -> float:
+    """Width of a pixel of the frame's image at the object's depth."""
+    lens = frame.intrinsics
+    assert lens is not None  # or it would not have been lifted
+    return surface.depth * lens.width / (lens.fx * frame.width)
 
 
 def relations_of(

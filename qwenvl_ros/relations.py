@@ -189,7 +189,7 @@ def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judg
     slack = limits.side_slack * smaller
     beside = low[None, :, 0] - high[:, None, 0]
     over = low[None, :, 1] - high[:, None, 1]
-    edge = np.full(beside.shape, _PIXEL_SIGMA * np.sqrt(2.0))
+    edge = _pixel_sigma(objects)
     every = np.ones_like(beside, dtype=bool)
     area = (shared[..., 0] * shared[..., 1]) / (size[:, 0] * size[:, 1])[:, None]
     # The upper thing's lower edge lies over the lower thing, wherever the camera looks down from.
@@ -211,7 +211,14 @@ def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) 
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     pixels = np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[None, :]
     margin = (cover.share - limits.occluding_share) * pixels
-    return _judge(cover.gap, (margin, np.full(margin.shape, _PIXEL_SIGMA)))
+    return _judge(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)))
+
+
+def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
+    """(N, N), pixels: standard deviation of the gap between the box edges of two objects."""
+    variance = _PIXEL_SIGMA**2 + np.array([o.box_sigma for o in objects]) ** 2
+    sigma: Floats = np.sqrt(variance[:, None] + variance[None, :])
+    return sigma
 
 
 def _clear(on: _Judged, metric: Flags) -> _Judged:

@@ -202,7 +202,8 @@ class SceneObject:
     """An object of a scene; fields as in msg/SceneObject.
 
     position and size: centre and axis-aligned extent, metres, in Scene.reference_frame; None = unknown.
-    position_sigma: standard deviation of the depth behind them, metres (not published).
+    position_sigma: standard deviation of the depth behind them, metres. box_sigma: standard deviation that tracking
+    adds to the box's edges, pixels. Neither is published; confidences come from them.
     """
 
     id: str
@@ -217,6 +218,7 @@ class SceneObject:
     visible_fraction: float = nan
     truncated: bool = False
     origin: Origin = Origin.MODEL
+    box_sigma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LAYERS = (
     {"perception"},
     {"asking", "inquiry"},
     {"pipeline"},
-    {"questions"},
+    {"between", "questions"},
     {"evaluation", "selftest", "benchmark", "planning", "replay"},
     {"ros", "tools"},
 )

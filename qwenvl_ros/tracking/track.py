@@ -1,0 +1,85 @@
+"""One object on its way from keyframe to keyframe."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qwenvl_ros.tracking.flow import Grey, Motion, Points
+from qwenvl_ros.tracking.looks import Looks
+from qwenvl_ros.types import Box, Detection, Vector
+
+_PLACES = 256  # frames for which a track remembers where it was
+_PACE = 500_000_000  # nanoseconds over which the pace is taken
+_PER_SECOND = 1.0  # pixels; how far an unmoved box's edges stray in a second
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An object as tracking knows it in one frame.
+
+    detection: what the model called it and how sure it was, with the box where it is now, inside the image. box_sigma:
+    standard deviation that tracking adds to the box's edges, pixels.
+    """
+
+    id: str
+    detection: Detection
+    box_sigma: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """State of one object; boxes are in pixels of the image and may reach beyond it.
+
+    points: (N, 2) float32, those of its points that are still followed, pixels of Grey; begun: how many there were at
+    the keyframe. strayed: variance of the box's edges, square pixels. position: metres, in the reference frame, None
+    = unknown or in a frame that moves. lost: stamp at which it was last in view, None while it is followed. places:
+    (stamp, box) of the last frames in which it was, the keyframe's at least.
+    """
+
+    id: str
+    detection: Detection
+    looks: Looks
+    box: Box
+    points: Points
+    begun: int
+    strayed: float = 0.0
+    position: Vector | None = None
+    lost: int | None = None
+    places: deque[tuple[int, Box]] = field(default_factory=lambda: deque(maxlen=_PLACES))
+
+    def move(self, motion: Motion, points: Points, grey: Grey, seconds: float) -> None:
+        """Follow a motion; points: those of it that are left, in the image `grey`; seconds: how long it took."""
+        self.box = motion.of(self.box, grey.shrink)
+        self.points = points
+        self.strayed += (motion.misfit * grey.shrink) ** 2 + _PER_SECOND**2 * max(seconds, 0.0)
+
+    def note_place(self, stamp: int) -> None:
+        """Remember where it is at this stamp."""
+        self.places.append((stamp, self.box))
+
+    def place(self, stamp: int) -> Box:
+        """Its box at a stamp, the nearest one where it was not followed then."""
+        before = [each for each in self.places if each[0] <= stamp]
+        after = [each for each in self.places if each[0] > stamp]
+        if not before or not after:
+            return before[-1][1] if before else after[0][1]
+        (start, box), (end, then) = before[-1], after[0]
+        share = (stamp - start) / (end - start)
+        mixed = (1 - share) * np.array(box.corners) + share * np.array(then.corners)
+        return Box(*mixed.tolist())
+
+    def drift(self, seconds: float) -> tuple[float, float]:
+        """Pixels that it goes on by in so long at the pace that it had last, right and down."""
+        end, box = self.places[-1]
+        start, first = next(each for each in self.places if each[0] >= end - _PACE)
+        share = seconds * 1e9 / (end - start) if end > start else 0.0
+        return (share * (box.centre[0] - first.centre[0]), share * (box.centre[1] - first.centre[1]))
+
+    def inside(self, width: int, height: int) -> Box | None:
+        """The part of its box in a width x height image, None where there is none."""
+        x_min, y_min = max(self.box.x_min, 0.0), max(self.box.y_min, 0.0)
+        x_max, y_max = min(self.box.x_max, float(width)), min(self.box.y_max, float(height))
+        return Box(x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None
