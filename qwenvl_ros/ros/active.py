@@ -1,7 +1,9 @@
-"""What exists while the node is active: the cameras, the worker between them and the engine, what becomes of scenes."""
+"""What exists while the node is active: the cameras, the worker between them and the engine, who follows objects
+meanwhile, and what becomes of scenes."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ from qwenvl_ros.ros.arrivals import Arrived, Delivery
 from qwenvl_ros.ros.cameras import Camera
 from qwenvl_ros.ros.diagnostics import Latencies, ModelHealth, Report, Seen, camera_report, seen
 from qwenvl_ros.ros.errand import Errand
+from qwenvl_ros.ros.follower import Between, Follower
 from qwenvl_ros.ros.node_settings import Settings
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.readiness import Ready
@@ -50,15 +53,15 @@ class Active:
         self._latencies = latencies
         self._cameras: dict[str, Camera] = {}
         self.model = ready.model
-        self.recent: Recent[Arrived] = Recent(
-            lambda: node.get_clock().now().nanoseconds, ready.model, lambda: settings().node.clip
-        )
+        self.recent: Recent[Arrived] = Recent(self._now, ready.model, lambda: settings().node.clip)
+        self._publishing = threading.Lock()
+        self._follower = Follower(settings, self._answered, self._told, self._failed, self._now)
         self._worker = Worker(
             slots,
             ready.backend,
             ready.model,
             lambda: settings().perception,
-            self._deliver,
+            self._follower.deliver,
             self._failed,
             outputs.publish_partial,
             outputs.wants_partial,
@@ -110,25 +113,31 @@ class Active:
         for camera in self._cameras.values():
             camera.close()
         self._worker.stop()
+        self._follower.stop()
         self._slots.clear()
         self._health.in_flight = 0
         if self._node.context.ok():
             self._outputs.clear()
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     def _tick(self) -> None:
         for camera in self._cameras.values():
             camera.tick()
 
     def _offer(self, frame: Arrived) -> None:
+        self._follower.offer(frame)
         if self._worker.offer(frame).time_jumped_back:
             self._node.get_logger().info(f"time went back on {frame.camera}: starting afresh")
             self.recent.forget(frame.camera)
         self.recent.add_frame(frame)
 
-    def _deliver(self, delivery: Delivery) -> None:
-        """From the worker's thread."""
+    def _answered(self, delivery: Delivery) -> None:
+        """From the follower's thread, or the worker's."""
         scene = delivery.scene
-        self._outputs.publish(delivery.frame.image, scene)
+        with self._publishing:
+            self._outputs.publish(delivery.frame.image, scene)
         self.recent.add_scene(scene)
         self._health.answered(scene.status, scene.status_message, delivery.result.asked)
         camera = self._cameras.get(scene.camera)
@@ -139,7 +148,19 @@ class Active:
             self._latencies.add("perception" if stage == "total" else stage, seconds)
         self._latencies.add("total", scene.total_seconds)
 
+    def _told(self, between: Between) -> None:
+        """From the follower's thread."""
+        scene = between.result.scene
+        with self._publishing:
+            self._outputs.publish(between.frame.image, scene)
+        self.recent.add_scene(scene)
+        camera = self._cameras.get(scene.camera)
+        if camera is not None:
+            camera.health.followed += 1
+        for stage, seconds in between.result.timings.items():
+            self._latencies.add("scene between keyframes" if stage == "total" else stage, seconds)
+
     def _failed(self, error: Exception) -> None:
-        """From the worker's thread: a scene could not be delivered."""
+        """From the worker's thread or the follower's: a scene could not be delivered."""
         if self._node.context.ok():
             self._node.get_logger().error(f"a scene was lost: {type(error).__name__}: {error}")

@@ -79,7 +79,8 @@ class CameraHealth:
     without_depth: int = 0
     depth_note: str = ""
     pose_note: str = ""
-    published: int = 0
+    published: int = 0  # of images that the model looked at
+    followed: int = 0  # of images between them
 
     def refuse(self, kind: str, reason: str) -> None:
         self.refused[kind] += 1
@@ -94,6 +95,7 @@ class Seen:
     arrived: int = 0
     refused: int = 0
     published: int = 0
+    followed: int = 0
     without_stamp: int = 0
     dropped: Mapping[Drop, int] = field(default_factory=dict)
 
@@ -102,7 +104,9 @@ def seen(health: CameraHealth, counts: SlotCounts | None, now: float) -> Seen:
     """The counters now, to compare with at the next tick."""
     dropped = dict(counts.dropped) if counts else {}
     refused = sum(health.refused.values())
-    return Seen(now, health.arrived, refused, health.published, health.without_stamp, dropped)
+    return Seen(
+        now, health.arrived, refused, health.published, health.followed, health.without_stamp, dropped
+    )
 
 
 def camera_report(
@@ -123,9 +127,12 @@ def camera_report(
     """
     span = max(after.time - before.time, 1e-6)
     rate_in, rate_out = (after.arrived - before.arrived) / span, (after.published - before.published) / span
+    followed = (after.followed - before.followed) / span
     refused = after.refused - before.refused
     dropped = {reason: count - before.dropped.get(reason, 0) for reason, count in after.dropped.items()}
     level, message = Level.OK, f"{rate_in:.1f} Hz in, {rate_out:.1f} Hz out"
+    if followed:
+        message += f", {followed:.1f} Hz between"
     silent = after.time - (health.last_arrival if health.last_arrival is not None else since)
     if silent > SILENCE_S:
         level = Level.ERROR if health.last_arrival is None else Level.STALE
@@ -155,6 +162,7 @@ def camera_report(
         "rate out (Hz)": f"{rate_out:.2f}",
         "arrived": str(health.arrived),
         "published": str(health.published),
+        "published between keyframes": str(health.followed),
         "without depth": str(health.without_depth),
         "publishers": str(publishers),
     }

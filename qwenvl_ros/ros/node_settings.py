@@ -21,6 +21,7 @@ from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.scheduling import Limits
 from qwenvl_ros.settings import build as filled
 from qwenvl_ros.settings import fault, leaves, setting
+from qwenvl_ros.tracking import TrackingSettings
 from qwenvl_ros.types import Pose
 from qwenvl_ros.zoo import ModelSettings
 
@@ -102,6 +103,7 @@ GROUPS: Mapping[str, tuple[type[Any], tuple[str, ...]]] = {
     "limits": (Limits, ("rate_hz",)),
     "pairing": (PairingSettings, ()),
     "perception": (PerceptionSettings, ()),
+    "tracking": (TrackingSettings, ()),
 }
 
 
@@ -128,6 +130,7 @@ class Settings:
     limits: Limits
     pairing: PairingSettings
     perception: PerceptionSettings
+    tracking: TrackingSettings
     cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def limits_of(self, camera: str) -> Limits:

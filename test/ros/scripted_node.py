@@ -9,6 +9,9 @@ import logging
 import sys
 import threading
 import time
+from pathlib import Path
+
+from numbered import number_of
 
 from qwenvl_ros.backends import BackendUnavailable, RequestFailed
 from qwenvl_ros.backends.scripted import HANG, Delayed, ScriptedBackend, Streamed
@@ -56,6 +59,9 @@ def steered(request, three):
 def run():
     parser = argparse.ArgumentParser()
     parser.add_argument("--answer", default=ANSWER)
+    parser.add_argument(
+        "--numbered", help="JSON file with the answers to numbered pictures; it fails with others"
+    )
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--hang", action="store_true", help="never answer, after the warm-up")
     parser.add_argument("--hang-once", action="store_true", help="never answer the first, after the warm-up")
@@ -78,6 +84,7 @@ def run():
         time.sleep(options.load)
         count = itertools.count()
         three = threading.Barrier(3)
+        answers = json.loads(Path(options.numbered).read_text()) if options.numbered else {}
 
         def script(request):
             if "Is each of these statements true?" in request.text:
@@ -93,7 +100,10 @@ def run():
                 return Streamed(options.answer.splitlines(keepends=True), options.stream)
             if options.fail:
                 return RequestFailed(options.fail)
-            return Delayed(options.delay, options.answer)
+            answer = options.answer
+            if options.numbered:
+                answer = answers.get(str(number_of(request.images[0])), RequestFailed("not in the file"))
+            return Delayed(options.delay, answer)
 
         logging.getLogger("qwenvl_ros.backends.scripted").warning("answers come from a script")
         return ScriptedBackend(script, capacity=options.capacity)
