@@ -36,7 +36,8 @@ _POSED = "camera"  # the camera's frame in the tree of its pose topic
 class Camera:
     """Frames of one camera. fixed: its pose in the target frame, else it is looked up in `transforms`.
 
-    began: when the recording begins, nanoseconds. Each call yields the frames that are complete.
+    began: when the recording begins, nanoseconds. follow: frames that come too soon for the rate are given as well,
+    to follow objects to. Each call yields the frames that are complete.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Camera:
         transforms: TransformTree,
         fixed: Pose | None,
         began: int,
+        follow: bool,
     ) -> None:
         self.topics = topics
         self.tally = Tally()
         self._settings = settings
         self._fixed = fixed
+        self._follow = follow
         self._transforms = TransformTree() if topics.pose else transforms
         self._pairing: Pairing[Recorded, Any] = Pairing(pairing, expected_since=began / 1e9)
         self._without_pose: deque[Recorded] = deque()
@@ -99,7 +102,8 @@ class Camera:
         if stamp == 0:
             self.tally.without_stamp += 1
             stamp = time
-        if not self._beat.takes(stamp):
+        keyframe = self._beat.takes(stamp)
+        if not keyframe and not self._follow:
             self.tally.images += 1
             self.tally.too_soon += 1
             return
@@ -109,7 +113,7 @@ class Camera:
             self.refuse(str(refusal))
             return
         self.tally.images += 1
-        frame = Recorded(self.topics.name, image, stamp, frame_id, time=time)
+        frame = Recorded(self.topics.name, image, stamp, frame_id, time=time, keyframe=keyframe)
         if not self.topics.depth:
             yield from self._place(frame, time)
             return

@@ -53,10 +53,15 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Frame):
-    """A frame of a source. time: of its recording, nanoseconds. note: what is missing of it and why."""
+    """A frame of a source.
+
+    time: of its recording, nanoseconds. note: what is missing of it and why. keyframe: whether the model looks at it;
+    other frames there are only where objects are followed.
+    """
 
     time: int = 0
     note: str = ""
+    keyframe: bool = True
 
 
 @dataclass

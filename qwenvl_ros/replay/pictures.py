@@ -29,14 +29,15 @@ _Shots: TypeAlias = Iterator[tuple[int, Image | ImageRefused]]
 
 
 class Pictures:
-    """See Source. Stamps begin at 0: those of a video are its frames' own times."""
+    """See Source. Stamps begin at 0: those of a video are its frames' own times. follow: see cameras.Camera."""
 
-    def __init__(self, path: Path, settings: InputSettings) -> None:
+    def __init__(self, path: Path, settings: InputSettings, follow: bool = False) -> None:
         self.camera = camera_name(path)
         self.channel = Channel(f"/{self.camera}/image_raw/compressed", COMPRESSED)
         self.damage: list[str] = []
         self.tallies: Mapping[str, Tally] = {self.camera: Tally()}
         self._rate = settings.rate
+        self._follow = follow
         self.expected: int | None
         self._shots: Callable[[], _Shots]
         if path.is_dir():
@@ -60,10 +61,11 @@ class Pictures:
                 continue
             if keep is not None:
                 keep(Record(self.channel, stamp, picture_bytes(image, stamp, self.camera)))
-            if not beat.takes(stamp):
+            keyframe = beat.takes(stamp)
+            if not keyframe and not self._follow:
                 tally.too_soon += 1
                 continue
-            yield Recorded(self.camera, image, stamp, self.camera, time=stamp)
+            yield Recorded(self.camera, image, stamp, self.camera, time=stamp, keyframe=keyframe)
 
 
 def camera_name(path: Path) -> str:

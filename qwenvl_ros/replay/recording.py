@@ -18,6 +18,7 @@ from qwenvl_ros.types import Pose
 
 class Recording:
     """The cameras of a bag; a context manager. fixed: pose of every camera in the target frame, where it is given.
+    follow: see Camera.
 
     Raises:
         BagError: there is no bag.
@@ -25,12 +26,18 @@ class Recording:
     """
 
     def __init__(
-        self, path: Path, settings: InputSettings, pairing: PairingSettings, fixed: Pose | None = None
+        self,
+        path: Path,
+        settings: InputSettings,
+        pairing: PairingSettings,
+        fixed: Pose | None = None,
+        follow: bool = False,
     ) -> None:
         self._bag = Bag(path)
         self._settings = settings
         self._pairing = pairing
         self._fixed = fixed
+        self._follow = follow
         topics = self._bag.survey(SAMPLED)
         try:
             self.cameras: Sequence[CameraTopics] = choose(topics, settings)
@@ -94,7 +101,7 @@ class Recording:
 
     def _start(self, transforms: TransformTree, began: int) -> list[Camera]:
         made = [
-            Camera(each, self._settings, self._pairing, transforms, self._fixed, began)
+            Camera(each, self._settings, self._pairing, transforms, self._fixed, began, self._follow)
             for each in self.cameras
         ]
         self._tallies.update({camera.topics.name: camera.tally for camera in made})

@@ -21,6 +21,7 @@ class CameraSummary:
 
     statuses: Counter[Status] = field(default_factory=Counter)
     objects: int = 0
+    followed: int = 0  # scenes between those that the model looked at
     first: int | None = None
     last: int | None = None
     failure: str = ""  # of the engine, the first
@@ -47,6 +48,7 @@ class Summary:
         camera = self.cameras.setdefault(frame.camera, CameraSummary())
         camera.statuses[scene.status] += 1
         camera.objects += len(scene.objects)
+        camera.followed += not scene.keyframe
         camera.first = frame.stamp if camera.first is None else min(camera.first, frame.stamp)
         camera.last = frame.stamp if camera.last is None else max(camera.last, frame.stamp)
         if scene.status is Status.BACKEND_FAILED and not camera.failure:
@@ -74,6 +76,8 @@ class Summary:
             f"{name}: {tally.images} images, {camera.statuses.total()} scenes ({statuses or 'none'}), "
             f"{camera.objects} objects{span}"
         )
+        if camera.followed:
+            yield f"  {camera.followed} scenes by tracking, of images that the model did not look at"
         if tally.too_soon:
             yield f"  {tally.too_soon} images left out: too soon for --rate"
         if tally.without_stamp:

@@ -41,6 +41,7 @@ from qwenvl_ros.scene_json import to_json
 from qwenvl_ros.settings import leaves
 from qwenvl_ros.tools import ToolError, no_ros
 from qwenvl_ros.tools._options import add_settings, read_settings
+from qwenvl_ros.tracking import TrackingSettings
 from qwenvl_ros.zoo import ModelSettings
 
 _MOST_DIFFERENCES = 50  # lines that are printed
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(how, ModelSettings)
     add_settings(how, EngineSettings)
     add_settings(how, PairingSettings)
+    add_settings(how, TrackingSettings)
     add_settings(
         how, PerceptionSettings, *(name for name, _ in leaves(PerceptionSettings) if name != "queries")
     )
@@ -122,6 +124,7 @@ def _replay(args: argparse.Namespace) -> int:
     model = read_settings(args, ModelSettings).resolve()
     queries = tuple(text for part in args.find.split(",") if (text := part.strip()))
     settings = read_settings(args, PerceptionSettings, queries=queries)
+    tracking = read_settings(args, TrackingSettings)
     expectation = Expectation(args.expect, read_settings(args, Tolerances)) if args.expect else None
     summary, differences = Summary(), _Differences()
     with ExitStack() as stack:
@@ -138,7 +141,7 @@ def _replay(args: argparse.Namespace) -> int:
         bar = stack.enter_context(tqdm(total=source.expected, unit="image", desc=args.input.name))
         frames = source.frames(outputs.keep if args.all else None)
         try:
-            for frame, result in perceive(frames, backend, model, settings, backend.capacity):
+            for frame, result in perceive(frames, backend, model, settings, backend.capacity, tracking):
                 outputs.write(frame, result.scene)
                 summary.add(frame, result)
                 bar.update(_read(source) - bar.n)
@@ -199,11 +202,11 @@ def _source(args: argparse.Namespace) -> AbstractContextManager[Source]:
     except ValueError as error:
         raise ToolError(f"--pose {settings.pose!r} cannot be read: {error}") from error
     if is_bag(path):
-        return Recording(path, settings, read_settings(args, PairingSettings), fixed)
+        return Recording(path, settings, read_settings(args, PairingSettings), fixed, args.tracking)
     if is_video(path) or (path.is_dir() and images_in(path)):
         if settings.target_frame:
             raise ToolError("a video has no depth, so nothing is in a --target-frame: leave it out")
-        return nullcontext(Pictures(path, settings))
+        return nullcontext(Pictures(path, settings, args.tracking))
     raise ToolError(
         f"{path} is none of these: a bag (.mcap, .db3, .bag or a folder of them), a video (.mp4, .avi, .gif ...), "
         "a folder of images"
