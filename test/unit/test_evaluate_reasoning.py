@@ -81,7 +81,7 @@ def test_an_object_that_was_not_found_has_all_its_relations_missed(crowd: Sight)
         assert found.counts[(*key, "wrong")] <= whole.counts[(*key, "wrong")] + 1
     assert any("(not found)" in (f.subject + f.object) and f.said is Truth.FALSE for f in found.faults)
     assert len(found.fractions) == len(whole.fractions) - 1
-    assert scores.relations_found["left_of"].recall == 1.0 > scores.relations["left_of"].recall
+    assert scores.relations_found["in_front_of"].recall == 1.0 > scores.relations["in_front_of"].recall
     assert scores.relations_found_macro_f1 > scores.relations_macro_f1
 
 
