@@ -24,6 +24,7 @@ from tqdm import tqdm
 from qwenvl_ros import backends, between, pipeline, zoo
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.evaluation import motion
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.perception import PerceptionSettings
 from qwenvl_ros.sim.motion import set_in_motion
 from qwenvl_ros.sim.render import Renderer
@@ -45,12 +46,11 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     seeds = range(SEED, SEED + args.clips)
-    answer = motion.true_answer
+    answers: motion.Answers = motion.true_answers
     if args.model:
-        model = zoo.resolve("tiny")
-        answer = model_answer(backends.create(model, EngineSettings(threads=1)), model)
-    with Renderer(*motion.SIZE) as renderer:
-        found = motion.compare((motion.clip(seed, renderer) for seed in tqdm(seeds, unit="clip")), answer)
+        answers = model_answers()
+    found = motion.compare(tqdm(motion.clips(seeds), total=len(seeds), unit="clip"), answers)
+    with Renderer(*SIZE) as renderer:
         costs = {kind: cost(renderer, seeds[:6], depth=kind == "with depth") for kind in ("2D", "with depth")}
     print("| latency | IDF1 off | IDF1 on | mean IoU off | mean IoU on |\n| --- | --- | --- | --- | --- |")
     for latency, each in found.items():
@@ -68,17 +68,16 @@ def main() -> None:
         Path(args.json).write_text(json.dumps({"idf1": found, "cpu_ms": means}, indent=1) + "\n")
 
 
-def model_answer(backend: backends.Backend, model: zoo.Model) -> motion.Answer:
-    """What a model answers about an image; each image is asked about once."""
-    known: dict[int, Scene] = {}
+def model_answers() -> motion.Answers:
+    """What the tiny model answers."""
+    model = zoo.resolve("tiny")
+    backend = backends.create(model, EngineSettings(threads=1))
 
-    def answer(moment: motion.Moment) -> Scene:
-        key = hash(moment.frame.image.tobytes())
-        if key not in known:
-            known[key] = pipeline.perceive([moment.frame], backend, model, PerceptionSettings())[0].scene
-        return known[key]
+    def answers(moments: Sequence[motion.Moment]) -> list[Scene]:
+        frames = [moment.frame for moment in moments]
+        return [each.scene for each in pipeline.perceive(frames, backend, model, PerceptionSettings())]
 
-    return answer
+    return answers
 
 
 def cost(renderer: Renderer, seeds: Sequence[int], *, depth: bool) -> dict[str, list[float]]:

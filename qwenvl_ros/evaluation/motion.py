@@ -8,10 +8,11 @@ image's scene. The first seconds, in which the slowest has not answered yet, do 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from qwenvl_ros.evaluation.identity import Instant, kept
+from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.evaluation.worth import worth_asking
 from qwenvl_ros.perception import PerceptionSettings, objects_of
 from qwenvl_ros.sim.motion import set_in_motion
@@ -19,12 +20,11 @@ from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
 from qwenvl_ros.sim.truth import TrueObject, truth
 from qwenvl_ros.tracking import Tracker
-from qwenvl_ros.types import Box, Detection, Frame, Scene
+from qwenvl_ros.types import Box, Detection, Frame, Scene, SceneObject
 
 LATENCIES = (0.2, 0.5, 1.0, 2.0)  # seconds
 RATE = 15.0  # images a second
 SECONDS = 7.0  # of a clip
-SIZE = (640, 480)
 _SECOND = 1_000_000_000
 
 
@@ -36,7 +36,10 @@ class Moment:
     things: Sequence[TrueObject]
 
 
-Answer = Callable[[Moment], Scene]
+Answers = Callable[
+    [Sequence[Moment]], Sequence[Scene]
+]  # the scene of each of these images, as a model tells it
+Moved = dict[str, dict[str, dict[str, float]]]  # {latency: {"off" or "on": {figure: value}}}
 
 
 def clip(seed: int, renderer: Renderer) -> list[Moment]:
@@ -50,27 +53,40 @@ def clip(seed: int, renderer: Renderer) -> list[Moment]:
     return moments
 
 
+def true_answers(moments: Sequence[Moment]) -> list[Scene]:
+    """The true boxes of what can be seen, told as scenes."""
+    return [true_answer(moment) for moment in moments]
+
+
 def true_answer(moment: Moment) -> Scene:
-    """The true boxes of what can be seen, told as a scene."""
+    """The same of one image."""
     found = [Detection(each.label, "", each.box) for each in moment.things if each.box and worth_asking(each)]
     frame = moment.frame
     objects, _ = objects_of(found, frame, PerceptionSettings(), {})
     return Scene(frame.camera, frame.stamp, frame.frame_id, frame.width, frame.height, objects=objects)
 
 
-def compare(
-    clips: Iterable[Sequence[Moment]], answer: Answer = true_answer, latencies: Sequence[float] = LATENCIES
-) -> dict[str, dict[str, dict[str, float]]]:
-    """{latency: {"off": figures, "on": figures}} over clips, figures being those of identity.Kept by name.
+def clips(seeds: Iterable[int]) -> Iterator[list[Moment]]:
+    """The clips of these seeds, one after the other."""
+    with Renderer(*SIZE) as renderer:
+        for seed in seeds:
+            yield clip(seed, renderer)
 
-    answer: the scene of an image as the model tells it, told `latency` seconds later.
-    """
+
+def compare(
+    clips: Iterable[Sequence[Moment]], answers: Answers = true_answers, latencies: Sequence[float] = LATENCIES
+) -> Moved:
+    """The figures of identity.Kept for each latency, without ("off") and with tracking ("on"), over clips."""
     known: dict[tuple[float, str], list[Sequence[Instant]]] = {
         (latency, how): [] for latency in latencies for how in ("off", "on")
     }
     for moments in clips:
+        asked = {latency: _asked(moments, latency) for latency in latencies}
+        places = sorted({place for each in asked.values() for place in each.values()})
+        told = dict(zip(places, answers([moments[place] for place in places]), strict=True))
         for latency in latencies:
-            off, on = _known(moments, answer, latency, max(latencies))
+            due = {now: told[place] for now, place in asked[latency].items()}
+            off, on = _known(moments, due, max(latencies))
             known[latency, "off"].append(off)
             known[latency, "on"].append(on)
     return {
@@ -79,25 +95,34 @@ def compare(
     }
 
 
+def _asked(moments: Sequence[Moment], latency: float) -> dict[int, int]:
+    """{image at which an answer comes: image that it is the answer to}, by number; the model is always busy."""
+    asked, found = 0, {}
+    for number, moment in enumerate(moments):
+        if moment.frame.stamp >= moments[asked].frame.stamp + latency * _SECOND:
+            found[number] = asked
+            asked = number
+    return found
+
+
 def _known(
-    moments: Sequence[Moment], answer: Answer, latency: float, begin: float
+    moments: Sequence[Moment], due: Mapping[int, Scene], begin: float
 ) -> tuple[list[Instant], list[Instant]]:
-    """What is known at each image from `begin` seconds on, without and with tracking."""
-    tracker, asked = Tracker(), moments[0]
-    last: Scene | None = None
+    """What is known at each image from `begin` seconds on, without and with tracking; due: the answers that come."""
+    tracker, frames = Tracker(), {moment.frame.stamp: moment.frame for moment in moments}
+    frozen: Sequence[SceneObject] = ()
     off, on = [], []
-    for moment in moments:
+    for number, moment in enumerate(moments):
         tracker.advance(moment.frame)
-        if moment.frame.stamp >= asked.frame.stamp + latency * _SECOND:
-            last = answer(asked)
-            tracker.adopt(last, asked.frame)
-            asked = moment
+        if number in due:
+            scene = due[number]
+            frozen = scene.objects
+            tracker.adopt(scene, frames[scene.stamp])
         if moment.frame.stamp >= begin * _SECOND:
             followed = tracker.followed()
-            frozen = {each.id: each.box for each in last.objects} if last is not None else {}
-            tracked = {each.id: each.detection.box for each in followed.objects} if followed else {}
-            off.append(_instant(moment, frozen))
-            on.append(_instant(moment, tracked))
+            tracked = followed.objects if followed is not None else ()
+            off.append(_instant(moment, {each.id: each.box for each in frozen}))
+            on.append(_instant(moment, {each.id: each.detection.box for each in tracked}))
     return off, on
 
 

@@ -13,6 +13,8 @@ from jinja2 import Environment
 
 from qwenvl_ros.drawing import Line, Mark, draw
 from qwenvl_ros.evaluation.examination import Answered, Examined, Result, picture
+from qwenvl_ros.evaluation.identity import AGREE
+from qwenvl_ros.evaluation.motion import RATE, SECONDS, Moved
 from qwenvl_ros.evaluation.reasoning_page import section
 from qwenvl_ros.evaluation.reasoning_scores import Reasoning
 from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Scores
@@ -45,6 +47,14 @@ objects, and is listed under its status.
 Label accuracy: share of the answers on an expected object that bear its label. Absent rate: share of the questions
 whose objects are all absent that found one all the same. Calibration error: expected calibration error of the
 scores in ten bins.
+"""
+
+_MOVED_RULES = f"""
+In clips of {SECONDS:g} s at {RATE:g} images a second things, the camera or both move. The model takes so long for an
+image, then takes the newest one. At each image what is known is compared with the truth of that image: without tracking
+the boxes of the last answer. IDF1: true and told identities are paired one to one over a clip, for the most boxes that
+agree (IoU of at least {AGREE}); twice their number over that of all boxes. Mean IoU: of each true box, 0 where none is
+told.
 """
 
 _PAGE = """<!doctype html>
@@ -84,6 +94,10 @@ meet. Expected calibration error {{ error }}.</p>
 {% for name, values in labels.items() %}<tr><th>{{ name }}</th>{% for v in values %}<td>{{ v }}</td>{% endfor %}</tr>
 {% endfor %}</table></details>{% endif %}
 {{ reasoning | safe }}
+{% if moved %}<h2>What is so by the time it is told</h2>
+<table><tr><th>answer after</th><th>IDF1</th><th>with tracking</th><th>mean IoU</th><th>with tracking</th></tr>
+{% for name, values in moved.items() %}<tr><th>{{ name }} s</th>{% for v in values %}<td>{{ v }}</td>{% endfor %}</tr>
+{% endfor %}</table><h3>Rules of these</h3><p>{{ moved_rules }}</p>{% endif %}
 {% if galleries %}<p class="key">In the pictures:
 {% for name, colour in key.items() %} <span style="background: rgb{{ colour }}">{{ name }}</span>
 {% endfor %}</p>{% endif %}
@@ -98,7 +112,13 @@ meet. Expected calibration error {{ error }}.</p>
 """
 
 
-def page(examined: Sequence[Examined], result: Result, reasoned: Reasoning, ran: Mapping[str, object]) -> str:
+def page(
+    examined: Sequence[Examined],
+    result: Result,
+    reasoned: Reasoning,
+    moved: Moved,
+    ran: Mapping[str, object],
+) -> str:
     """The page as HTML. ran: what was run, as name and value."""
     scenes = [one.answers for one in examined if one.answers]
     order = sorted(range(len(scenes)), key=lambda i: _badness(scenes[i]), reverse=True)
@@ -141,6 +161,8 @@ def page(examined: Sequence[Examined], result: Result, reasoned: Reasoning, ran:
             "true box of a right one": TRUE,
             "ignored": IGNORED,
         },
+        moved={latency: moved_row(each) for latency, each in moved.items()},
+        moved_rules=_MOVED_RULES,
         reasoning=section([one.findings for one in examined], reasoned),
         galleries={name: gallery for name, gallery in galleries.items() if gallery},
     )
@@ -151,6 +173,11 @@ def figure(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return "-" if isnan(value) else f"{value:.4f}"
+
+
+def moved_row(both: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """IDF1 without and with tracking, and the mean IoU without and with it, for people."""
+    return [figure(both[how][name]) for name in ("idf1", "mean_iou") for how in ("off", "on")]
 
 
 def _labels(scores: Scores) -> dict[str, list[str]]:

@@ -3,7 +3,8 @@
 Scene i has the seed SEED + i; training never uses seeds below one million. Each scene is asked five queries: for
 objects that are there, that are not, that share only a colour or a shape with one that is, and for every object. The
 boxes of "every object" are then reasoned about with depth: relations, occlusion, positions. --boxes truth takes the
-true boxes for that and asks no model, so that the reasoning is judged apart from the grounding.
+true boxes for that and asks no model, so that the reasoning is judged apart from the grounding. Moving clips show
+what is still so when an answer comes late, without and with tracking.
 
 examples:
   qwenvl evaluate --scenes 300 --seed 90000
@@ -28,21 +29,21 @@ from tqdm import tqdm
 
 from qwenvl_ros import backends
 from qwenvl_ros.backends import EngineSettings
-from qwenvl_ros.evaluation import fit, scored
+from qwenvl_ros.evaluation import fit, motion, scored
 from qwenvl_ros.evaluation.examination import Answered, Examined, Result, examine, examine_truth, result
 from qwenvl_ros.evaluation.opinions import Reliability, reliabilities
-from qwenvl_ros.evaluation.page import figure, page
+from qwenvl_ros.evaluation.page import figure, moved_row, page
 from qwenvl_ros.evaluation.reasoning import Figure
 from qwenvl_ros.evaluation.reasoning_page import HEADINGS, objects, row
 from qwenvl_ros.evaluation.reasoning_scores import Reasoning, reasoning
-from qwenvl_ros.pipeline import PerceptionSettings
+from qwenvl_ros.pipeline import PerceptionSettings, perceive
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.queries import Kind
 from qwenvl_ros.sim.sensor import Sensor
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools._figures import COLUMNS, plain, table
 from qwenvl_ros.tools._options import add_settings, read_settings
-from qwenvl_ros.types import Status
+from qwenvl_ros.types import Scene, Status
 from qwenvl_ros.zoo import ModelSettings
 
 ASKED = {
@@ -52,6 +53,7 @@ ASKED = {
     "no_right": "where not",
     "reliability": "reliability",
 }
+SCENES_PER_CLIP = 25
 LEAST_ASKED = 0.51  # relation_reliability from which a model is asked
 
 
@@ -67,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reason about the boxes that the model answers, or about the true ones and ask no model (default: model)",
     )
     add_settings(parser, Sensor)
+    parser.add_argument(
+        "--clips",
+        type=int,
+        metavar="N",
+        help=f"how many moving clips (default: one for every {SCENES_PER_CLIP} scenes)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the scores to this file")
     parser.add_argument(
         "--html", metavar="FILE", help="write a page with the worst and best scenes to this file"
@@ -98,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(
             f"--scenes {args.scenes} --seed {args.seed}: give at least 1 scene and a seed of 0 or more"
         )
+    if args.clips is not None and args.clips < 0:
+        raise ToolError(f"--clips {args.clips}: give 0 or more")
     for path in filter(None, (args.json, args.html, args.calibrate)):
         if not Path(path).absolute().parent.is_dir():
             raise ToolError(f"the folder of {path} does not exist; make it first")
@@ -109,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = range(args.seed, args.seed + args.scenes)
     ran: dict[str, Any] = {"boxes": args.boxes, **dataclasses.asdict(sensor), "seed": args.seed}
     if args.boxes == "truth":
-        return report(args, examine_truth(seeds, settings, sensor), ran)
+        return report(args, examine_truth(seeds, settings, sensor), motion.true_answers, ran)
     chosen = read_settings(args, ModelSettings)
     model = chosen.resolve()
     if args.calibrate:
@@ -119,20 +129,30 @@ def run(args: argparse.Namespace) -> int:
         model = dataclasses.replace(model, relation_reliability=least)
     backend = backends.create(model, read_settings(args, EngineSettings))
     ran = {"model": backend.model, "backend": args.backend, "device": backend.device, **ran}
+
+    def answers(moments: Sequence[motion.Moment]) -> list[Scene]:
+        every = dataclasses.replace(settings, ask_relations=False)
+        return [each.scene for each in perceive([m.frame for m in moments], backend, model, every)]
+
     try:
-        return report(args, examine(seeds, backend, model, settings, sensor), ran)
+        return report(args, examine(seeds, backend, model, settings, sensor), answers, ran)
     finally:
         backend.close()
 
 
-def report(args: argparse.Namespace, examination: Iterator[Examined], ran: dict[str, Any]) -> int:
-    """Run the examination and tell what it showed; returns the exit status."""
+def report(
+    args: argparse.Namespace, examination: Iterator[Examined], answers: motion.Answers, ran: dict[str, Any]
+) -> int:
+    """Run the examination and the moving clips and tell what they showed; returns the exit status."""
     scenes: list[Examined] = []
-    stopped = False
+    stopped, moved = False, motion.Moved()
     started = time.perf_counter()
     try:
         for scene in tqdm(examination, total=args.scenes, unit="scene"):
             scenes.append(scene)
+        if count := args.scenes // SCENES_PER_CLIP if args.clips is None else args.clips:
+            clips = motion.clips(range(args.seed, args.seed + count))
+            moved = motion.compare(tqdm(clips, total=count, unit="clip"), answers)
     except KeyboardInterrupt:  # what is done is done: report it
         stopped = True
     if not scenes:
@@ -144,12 +164,12 @@ def report(args: argparse.Namespace, examination: Iterator[Examined], ran: dict[
     if everything:
         ran["seconds_per_query"] = round(seconds / len(everything), 4)
     said = reliabilities([scene.opinions for scene in scenes])
-    show(scores, reasoned, said, ran)
+    show(scores, reasoned, said, moved, ran)
     if args.json:
-        made = to_json(scores, reasoned, said, ran)
+        made = to_json(scores, reasoned, said, moved, ran)
         Path(args.json).write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if args.html:
-        Path(args.html).write_text(page(scenes, scores, reasoned, ran), encoding="utf-8")
+        Path(args.html).write_text(page(scenes, scores, reasoned, moved, ran), encoding="utf-8")
     if args.calibrate:
         write_calibration(everything, Path(args.calibrate))
     if unanswered := [answer for answer in everything if answer.status is Status.BACKEND_FAILED]:
@@ -172,7 +192,11 @@ def write_calibration(answers: Sequence[Answered], path: Path) -> None:
 
 
 def to_json(
-    scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran: dict[str, Any]
+    scores: Result,
+    reasoned: Reasoning,
+    said: dict[str, Reliability],
+    moved: motion.Moved,
+    ran: dict[str, Any],
 ) -> dict[str, Any]:
     """What was run, the scores of the queries that name something at the top, the rest under its name; NaN as null."""
     kinds = {name: plain(s) for name, s in scores.kinds.items()}
@@ -186,11 +210,17 @@ def to_json(
         "statuses": scores.statuses,
         **plain(reasoned),
         "relations_asked": {name: plain(each) for name, each in said.items()},
-        "idf1": None,  # of moving scenes, which these are not
+        "idf1": plain(moved) or None,
     }
 
 
-def show(scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran: dict[str, Any]) -> None:
+def show(
+    scores: Result,
+    reasoned: Reasoning,
+    said: dict[str, Reliability],
+    moved: motion.Moved,
+    ran: dict[str, Any],
+) -> None:
     """The scores as tables, on standard output."""
     console = Console(highlight=False)
     if scores.statuses:
@@ -210,5 +240,12 @@ def show(scores: Result, reasoned: Reasoning, said: dict[str, Reliability], ran:
         for name, each in said.items():
             rows.add_row(name, *(figure(getattr(each, column)) for column in ASKED))
         console.print("what the model says of relations, asked about them without depth", rows, sep="\n")
+    if moved:
+        rows = table(["idf1", "with tracking", "iou", "with tracking"])
+        for latency, both in moved.items():
+            rows.add_row(f"{latency} s", *moved_row(both))
+        console.print(
+            "what is so by the time it is told, of moving scenes, if an answer takes", rows, sep="\n"
+        )
     console.print("\n".join(f"{name}: {value}" for name, value in objects(reasoned).items()))
     console.print("  ".join(f"{name} {value}" for name, value in {**ran, **scores.statuses}.items()))

@@ -244,7 +244,9 @@ def test_the_json_is_strict_and_has_what_was_promised(asked):
     }
     scores = scored(asked, lambda question: "[]")
     ran = {"seconds": 1.0, "seed": 500}
-    plain = json.loads(json.dumps(evaluate.to_json(scores, reasoning([]), {}, ran), allow_nan=False))
+    made = evaluate.to_json(scores, reasoning([]), {}, {}, ran)
+    plain = json.loads(json.dumps(made, allow_nan=False))
+    assert plain["idf1"] is None
     assert keys <= set(plain)
     assert plain["precision"] is None and plain["recall"] == 0.0
     assert {"precision", "recall", "f1", "support"} == set(next(iter(plain["per_label"].values())))
@@ -259,7 +261,7 @@ def test_the_page_holds_its_pictures_and_names_what_failed(asked):
     worst = SEEDS[3]
     scenes = run(asked, lambda q: "<script>alert(1)</script>" if q.seed == worst else truth(q))
     reasoned = reasoning([scene.findings for scene in scenes])
-    html = page(scenes, result(answers_of(scenes)), reasoned, {"model": "<b>mine</b>", "seed": 500})
+    html = page(scenes, result(answers_of(scenes)), reasoned, {}, {"model": "<b>mine</b>", "seed": 500})
     assert "http" not in html and "<script" not in html and "<b>mine" not in html
     assert html.count('<figure><img alt="Scene') == sum(bool(scene.findings.faults) for scene in scenes)
     galleries = html[html.index("Worst scenes") :]
