@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -15,6 +16,14 @@ KEY = "the-key-of-this-test"
 STARTED_WITHIN = 600.0  # seconds, on a machine that does other things too
 PATIENCE = 120.0
 CONTEXT = 2048
+
+
+def installed() -> bool:
+    """Whether vLLM is; not find_spec("vllm"), as the tests' folder of that name would do as a namespace package."""
+    try:
+        return importlib.util.find_spec("vllm.engine") is not None
+    except ImportError:
+        return False
 
 
 class VllmServer:

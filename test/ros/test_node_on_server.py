@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 from by_hand import scene_for
 from sensor_msgs.msg import Image
-from vllm_server import KEY, VllmServer
+from vllm_server import KEY, VllmServer, installed
 
 from qwenvl_ros import zoo
 from qwenvl_ros.msg import Scene
@@ -15,7 +13,7 @@ from qwenvl_ros.ros.conversions.camera import to_image
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
 
-if importlib.util.find_spec("vllm") is None:
+if not installed():
     pytest.skip("vLLM is not installed: make test-vllm", allow_module_level=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from vllm_server import installed
 
 from qwenvl_ros import zoo
 
@@ -13,12 +13,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Not find_spec("vllm"): this folder of that name would do as a namespace package.
-    try:
-        installed = importlib.util.find_spec("vllm.engine") is not None
-    except ImportError:
-        installed = False
-    if not installed:
+    if not installed():
         for item in items:
             if HERE in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason="vLLM is not installed: make test-vllm"))
