@@ -9,7 +9,6 @@ the stack. The CPU time of a scene is measured without py-spy, which slows the n
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from qwenvl_ros.benchmark import Setup
 from qwenvl_ros.benchmark.machine import cpu_seconds
 from qwenvl_ros.benchmark.sights import sights
+from qwenvl_ros.dds import own_domain
 from qwenvl_ros.ros.benchmark.cameras import Cameras
 from qwenvl_ros.ros.benchmark.node import Ears, NodeProcess
 
@@ -39,7 +39,7 @@ def main() -> int:
         print("py-spy is missing: pip install py-spy", file=sys.stderr)
         return 1
     sight = sights(1)[0]
-    name, domain = sight.frame.camera, 1 + os.getpid() % 101
+    name, domain = sight.frame.camera, own_domain()
     answer = (sight.answer(Setup().model.pixels), 0.01)
     with (
         Ears(domain) as ears,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from qwenvl_ros.benchmark.figures import rounded
 from qwenvl_ros.benchmark.machine import machine, versions
 from qwenvl_ros.benchmark.report import KEYS, show
 from qwenvl_ros.benchmark.stages import SIZES, stages
+from qwenvl_ros.dds import own_domain
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.tools import ToolError
 from qwenvl_ros.tools._options import add_settings, read_settings
@@ -150,8 +150,8 @@ def _saying(console: Console, part: str, began: float) -> Say:
 
 
 def _part(name: str, setup: Setup, args: argparse.Namespace, cameras: list[int]) -> Callable[[Say], Part]:
-    """What measures a part. Domains up to 101 are free of other ports on Linux; a robot's is seldom this one."""
-    domain = 1 + os.getpid() % 101
+    """What measures a part, on a DDS domain that no other run of this machine uses."""
+    domain = own_domain()
 
     def node(say: Say) -> Part:
         measure = _ros("throughput").node_over_engine

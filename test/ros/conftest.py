@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from qwenvl_ros.dds import own_domain
+
 ROOT = Path(__file__).resolve().parents[2]
 
-# Before any context is made; the nodes' processes inherit it. Up to 101 is free of other ports on Linux.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+# Before any context is made; the nodes' processes inherit it.
+os.environ["ROS_DOMAIN_ID"] = str(own_domain())
 for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ.setdefault(variable, str(ROOT / "config" / "fastdds_shm.xml"))
 

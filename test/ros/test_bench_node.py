@@ -1,7 +1,6 @@
 """The parts of `qwenvl bench` that need ROS, on real processes; shorter than short, so no time is judged."""
 
 import json
-import os
 import time
 from math import isfinite
 
@@ -10,12 +9,13 @@ import pytest
 from qwenvl_ros.benchmark import BenchmarkFailed, Setup
 from qwenvl_ros.benchmark.report import KEYS
 from qwenvl_ros.benchmark.sights import sights
+from qwenvl_ros.dds import own_domain
 from qwenvl_ros.ros.benchmark import latency, memory
 from qwenvl_ros.ros.benchmark.cameras import Cameras
 from qwenvl_ros.ros.benchmark.node import Ears, NodeProcess
 from qwenvl_ros.tools import cli
 
-DOMAIN = 1 + (os.getpid() + 50) % 101  # not that of the other tests' nodes
+DOMAIN = own_domain()  # not that of the other tests' nodes
 SETUP = Setup(seconds=0.5, repeats=1)
 ANSWER = '[{"bbox_2d": [100, 200, 300, 600], "label": "red cube"}]'
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from geometry_msgs.msg import PoseStamped
 
+from qwenvl_ros.dds import own_domain
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.planning.obstruction import clearing, obstruction, only
 from qwenvl_ros.planning.truths import named
@@ -162,7 +163,7 @@ def test_make_examples_runs_all_three_and_ends(tmp_path):
         # A domain of its own: another camera may be publishing on ours.
         env={
             **os.environ,
-            "ROS_DOMAIN_ID": str(1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 101),
+            "ROS_DOMAIN_ID": str(own_domain()),
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
         },
     )
