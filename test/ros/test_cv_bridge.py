@@ -16,13 +16,15 @@ CHANNELS = {
     **dict.fromkeys(("rgb8", "bgr8", "rgb16", "bgr16"), 3),
     **dict.fromkeys(("rgba8", "bgra8", "rgba16", "bgra16"), 4),
     **dict.fromkeys(("mono8", "mono16"), 1),
-    **{f"bayer_{pattern}8": 1 for pattern in ("rggb", "bggr", "gbrg", "grbg")},
+    **{f"bayer_{pattern}{bits}": 1 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
+    "yuv422": 2,
 }
 
 
 @pytest.mark.parametrize("encoding", CHANNELS)
-@pytest.mark.parametrize("padding", [0, 8])
-def test_pixels_are_those_of_cv_bridge(encoding, padding):
+@pytest.mark.parametrize("padding", [0, 24])  # whole pixels: by parts of one, cv_bridge's Python shears the picture
+@pytest.mark.parametrize("big_endian", [0, 1])
+def test_pixels_are_those_of_cv_bridge(encoding, padding, big_endian):
     kind = np.uint16 if encoding.endswith("16") else np.uint8
     rng = np.random.default_rng(3)
     samples = rng.integers(0, np.iinfo(kind).max, (12, 16, CHANNELS[encoding]), kind, endpoint=True)
@@ -31,7 +33,7 @@ def test_pixels_are_those_of_cv_bridge(encoding, padding):
         height=12,
         width=16,
         encoding=encoding,
-        is_bigendian=0,
+        is_bigendian=big_endian,
         step=len(rows[0]),
         data=array("B", b"".join(rows)),
     )
