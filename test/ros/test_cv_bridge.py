@@ -21,8 +21,9 @@ CHANNELS = {
 }
 
 
+# Padding by whole pixels: by part of one, cv_bridge's Python shears the picture.
 @pytest.mark.parametrize("encoding", CHANNELS)
-@pytest.mark.parametrize("padding", [0, 24])  # whole pixels: by parts of one, cv_bridge's Python shears the picture
+@pytest.mark.parametrize("padding", [0, 24])
 @pytest.mark.parametrize("big_endian", [0, 1])
 def test_pixels_are_those_of_cv_bridge(encoding, padding, big_endian):
     kind = np.uint16 if encoding.endswith("16") else np.uint8
