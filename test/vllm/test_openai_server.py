@@ -11,6 +11,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from endless import endless
 from vllm_server import CONTEXT, KEY, VllmServer
 
 from qwenvl_ros import backends, grounding, pipeline
@@ -87,12 +88,6 @@ def asked(model, picture, queries: tuple[str, ...], held: bool) -> Request:
     return Request([canvas], grounding.prompt(queries), text_first=True, max_tokens=256, schema=schema)
 
 
-def endless(max_tokens: int = LONG, **fields) -> Request:
-    """The schema lets no answer end before max_tokens, whatever the weights would say."""
-    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": LONG}
-    return Request([], "mug", max_tokens=max_tokens, schema=numbers, **fields)
-
-
 def begins(engine) -> tuple[Future[Reply], list[str]]:
     """An answer that is being made, and what is heard of it."""
     begun = threading.Event()
@@ -102,7 +97,7 @@ def begins(engine) -> tuple[Future[Reply], list[str]]:
         heard.append(text)
         begun.set()
 
-    future = engine.submit(endless(on_text=listen))
+    future = engine.submit(endless(LONG, on_text=listen))
     assert begun.wait(PATIENCE)
     return future, heard
 

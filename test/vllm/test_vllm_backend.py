@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Future, wait
 
 import numpy as np
 import pytest
+from endless import endless
 
 from qwenvl_ros import backends, grounding, pipeline
 from qwenvl_ros.backends import (
@@ -76,12 +77,6 @@ def blocks(width: int, height: int, seed: int = 0):
 def ask(image, *queries: str, schema: bool = False, **options) -> Request:
     held = grounding.schema(queries, 50) if schema else None
     return Request([image], grounding.prompt(queries), text_first=True, schema=held, **options)
-
-
-def endless() -> Request:
-    """Held to a list of digits that is longer than max_tokens, a model cannot stop, whatever it would say."""
-    digit = {"type": "integer", "minimum": 0, "maximum": 9}
-    return Request([], "mug", max_tokens=LONG, schema={"type": "array", "items": digit, "minItems": LONG})
 
 
 def answers(engine, requests: list[Request]) -> list[Reply]:
@@ -243,14 +238,14 @@ def begun(engine, request: Request) -> Future[Reply]:
 
 def assert_free(engine) -> None:
     """Every place in the engine is free: as many requests as it takes are generated side by side."""
-    running = [begun(engine, endless()) for _ in range(CAPACITY)]
+    running = [begun(engine, endless(LONG)) for _ in range(CAPACITY)]
     assert not any(future.done() for future in running)
     for future in running:
         assert future.cancel()
 
 
 def test_requests_beyond_the_capacity_wait_and_a_cancelled_one_makes_room(engine):
-    running = [begun(engine, endless()) for _ in range(CAPACITY)]
+    running = [begun(engine, endless(LONG)) for _ in range(CAPACITY)]
     waiting = engine.submit(Request([], "bowl", max_tokens=2))
     doomed = engine.submit(Request([], "cone", max_tokens=2))
     assert not wait([waiting, doomed], timeout=1.0).done
@@ -321,11 +316,11 @@ def test_an_impossible_request_fails_with_the_reason(engine, request_, reason):
 
 def test_closing_fails_what_is_unanswered_and_ends_all_processes(engine):
     """The last test here: there is no engine after it."""
-    running = [begun(engine, endless()) for _ in range(CAPACITY)]
-    waiting = engine.submit(endless())
+    running = [begun(engine, endless(LONG)) for _ in range(CAPACITY)]
+    waiting = engine.submit(endless(LONG))
     engine.close()
     engine.close()
-    for future in (*running, waiting, engine.submit(endless())):
+    for future in (*running, waiting, engine.submit(endless(LONG))):
         assert isinstance(future.exception(timeout=0), BackendError)
         assert "closed" in str(future.exception())
     assert not multiprocessing.active_children()

@@ -18,13 +18,14 @@ import psutil
 import pytest
 import safetensors.torch
 import torch
+from endless import endless
 
 from qwenvl_ros import backends, grounding, zoo
 from qwenvl_ros.backends import BackendError, BackendUnavailable, EngineSettings, Request, VllmSettings
 
 SETTINGS = EngineSettings(backend="vllm", device="cpu", capacity=2, threads=1)
 PATIENCE = 300  # seconds, for a machine that has other things to do
-ENDLESS = Request([], "mug", max_tokens=3500)  # without an image the tiny model says "sphere" for ever
+LONG = 3500  # tokens
 
 
 @pytest.fixture
@@ -32,12 +33,10 @@ def copy(model, tmp_path) -> Path:
     return Path(shutil.copytree(model.checkpoint, tmp_path / "copy"))
 
 
-def started(engine, request: Request):
-    """The future of a request whose first text has come."""
+def started(engine):
+    """The future of an endless request whose first text has come."""
     begun = threading.Event()
-    future = engine.submit(
-        Request(request.images, request.text, max_tokens=3500, on_text=lambda _: begun.set())
-    )
+    future = engine.submit(endless(LONG, on_text=lambda _: begun.set()))
     assert begun.wait(PATIENCE)
     return future
 
@@ -72,13 +71,13 @@ def test_a_thinking_checkpoint_thinks_first_and_obeys_its_schema_then(copy):
 def test_when_the_engine_process_dies_every_request_fails_with_the_remedy(model):
     engine = backends.create(model, SETTINGS)
     try:
-        futures = [started(engine, ENDLESS) for _ in range(2)] + [engine.submit(ENDLESS)]
+        futures = [started(engine) for _ in range(2)] + [engine.submit(endless(LONG))]
         (process,) = multiprocessing.active_children()
         os.kill(process.pid, signal.SIGKILL)
         for future in futures:
             assert isinstance(future.exception(timeout=PATIENCE), BackendError)
             assert "create a new engine" in str(future.exception())
-        late = engine.submit(ENDLESS)
+        late = engine.submit(endless(LONG))
         assert late.done()
         assert "create a new engine" in str(late.exception())
     finally:
@@ -91,6 +90,7 @@ def test_when_the_engine_process_dies_every_request_fails_with_the_remedy(model)
 PROGRAM = """
 import threading
 import rclpy
+from endless import endless
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -106,7 +106,7 @@ try:
     settings = backends.EngineSettings(backend="vllm", device="cpu", capacity=2, threads=1)
     engine = backends.create(zoo.resolve("tiny"), settings)
     busy = threading.Event()
-    request = backends.Request([], "mug", max_tokens=3500, on_text=lambda _: busy.set())
+    request = endless(3500, on_text=lambda _: busy.set())
     futures = [engine.submit(request) for _ in range(3)]
     busy.wait()
     print("busy", flush=True)
@@ -132,6 +132,7 @@ def test_ctrl_c_ends_a_program_and_all_its_processes(tmp_path, when):
             stderr=errors,
             text=True,
             start_new_session=True,  # a group of its own, as a terminal would make for it
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert program.stdout is not None
         try:
