@@ -21,7 +21,7 @@ def offered(module):
     for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             what = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if what in ("create_publisher", "create_service", "ActionServer"):
+            if what in ("create_publisher", "publisher", "create_service", "ActionServer"):
                 yield from (each.value for each in node.args if isinstance(each, ast.Constant))
 
 
