@@ -55,10 +55,18 @@ def joined(frame: FrameT, depth: Depth, info: Intrinsics | None, missing: str) -
         ("depth", depth.shape[1], depth.shape[0]),
         ("CameraInfo", info.width, info.height),
     ):
-        if abs(width * frame.height / (height * frame.width) - 1.0) > ASPECT_TOLERANCE:
+        if not same_shape((width, height), (frame.width, frame.height)):
             sizes = f"{what} is {width}x{height}, the image {frame.width}x{frame.height}"
-            return frame, f"no depth: {sizes}; use the depth that is registered to this image"
+            return frame, (
+                f"no depth: {sizes}; use the depth that is registered to this image, or give its own CameraInfo "
+                "(depth_info_topic)"
+            )
     return replace(frame, depth=depth, intrinsics=info), ""
+
+
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether sizes (width, height) can be of one view."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1.0) <= ASPECT_TOLERANCE
 
 
 class Pairing(Generic[ImageT, DepthT]):

@@ -6,6 +6,7 @@ the optical axis, NaN = no return; zero, negative and infinite values count as n
 
 from qwenvl_ros.geometry.camera import View, apply, deproject, inverse, pose, project, scaled, view_of
 from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all
+from qwenvl_ros.geometry.registration import registered
 
 __all__ = [
     "Lifted",
@@ -17,6 +18,7 @@ __all__ = [
     "lift_all",
     "pose",
     "project",
+    "registered",
     "scaled",
     "view_of",
 ]

@@ -17,6 +17,7 @@ from qwenvl_ros.types import Frame, Intrinsics, Pose
 Floats = NDArray[np.float64]
 
 _FISHEYE = ("equidistant", "fisheye")
+_NOT_FOUND = -1e6  # what cv2.fisheye.undistortPoints gives where no ray leads to a pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Fl
         flat = (uv - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy)
     elif intrinsics.distortion_model in _FISHEYE:
         flat = cv2.fisheye.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
+        flat[(flat == _NOT_FOUND).any(axis=1)] = np.nan
     else:
         flat = cv2.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
     z = np.where(np.isfinite(z) & (z > 0), z, np.nan)

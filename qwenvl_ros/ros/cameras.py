@@ -6,14 +6,16 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from qwenvl_ros.camera_info import CameraInfoRefused
+from qwenvl_ros.geometry import registered
 from qwenvl_ros.images import ImageRefused
-from qwenvl_ros.pairing import Pair, Pairing, joined
+from qwenvl_ros.pairing import Pair, Pairing, joined, same_shape
 from qwenvl_ros.ros.arrivals import Arrived
 from qwenvl_ros.ros.conversions.camera import (
     depth_of,
@@ -30,6 +32,27 @@ from qwenvl_ros.types import Intrinsics
 POSE_PATIENCE_S = 0.2  # poses come a little after the image
 
 Message: TypeAlias = Image | CompressedImage
+
+
+class Lens:
+    """The camera model that a CameraInfo topic gives. model: the newest; missing: why there is none."""
+
+    def __init__(self, node: Node, topic: str, parameter: str) -> None:
+        where = node.resolve_topic_name(topic)
+        self.model: Intrinsics | None = None
+        self.missing = f"no CameraInfo yet on {where}; start it or set {parameter}"
+
+    def take(self, message: CameraInfo, rectified: bool) -> None:
+        """The camera model of a message from now on.
+
+        Raises:
+            CameraInfoRefused: it cannot be used; there is no model then.
+        """
+        try:
+            self.model = intrinsics_of(message, rectified)
+        except CameraInfoRefused as refusal:
+            self.model, self.missing = None, str(refusal)
+            raise
 
 
 class Camera:
@@ -66,9 +89,14 @@ class Camera:
         self.since = time.monotonic()
         self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
         self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
-        self._info: Intrinsics | None = None
-        where = node.resolve_topic_name(self._topics.get("camera_info", "camera_info"))
-        self._info_note = f"no CameraInfo yet on {where}; start it or set {name}.camera_info_topic"
+        self._lens = Lens(node, self._topics.get("camera_info", "camera_info"), f"{name}.camera_info_topic")
+        self._depth_lens = (
+            Lens(node, self._topics["depth_info"], f"{name}.depth_info_topic")
+            if "depth_info" in self._topics
+            else None
+        )
+        self._depth_place = fixed_pose(own.depth_pose)
+        self._told_of_another_frame = False
         self._without_pose: deque[tuple[Arrived, float]] = deque()
         self.image_type = CompressedImage if own.transport == "compressed" else Image
         self._subscriptions = self._subscribe()
@@ -111,7 +139,9 @@ class Camera:
         if self.has_depth:
             packed = self._topics["depth"].rsplit("/", 1)[-1] in ("compressed", "compressedDepth")
             wanted["depth"] = (CompressedImage if packed else Image, self._on_depth)
-            wanted["camera_info"] = (CameraInfo, self._on_info)
+            wanted["camera_info"] = (CameraInfo, partial(self._on_info, self._lens))
+        if self._depth_lens is not None:
+            wanted["depth_info"] = (CameraInfo, partial(self._on_info, self._depth_lens))
         return [
             Listening(
                 self._node,
@@ -151,11 +181,10 @@ class Camera:
         for pair in self._pairing.add_depth(header_of(message)[0], message, time.monotonic()):
             self._complete(pair)
 
-    def _on_info(self, message: CameraInfo) -> None:
+    def _on_info(self, lens: Lens, message: CameraInfo) -> None:
         try:
-            self._info = intrinsics_of(message, self._own.rectified)
+            lens.take(message, self._own.rectified and lens is self._lens)
         except CameraInfoRefused as refusal:
-            self._info, self._info_note = None, str(refusal)
             self.health.refuse("camera_info", str(refusal))
 
     def _complete(self, pair: Pair[Arrived, Message]) -> None:
@@ -176,8 +205,28 @@ class Camera:
         except ImageRefused as refusal:
             self.health.refuse("depth", str(refusal))
             return frame, f"no depth: {refusal}"
+        if self._depth_lens is None:
+            self._tell_of_another_frame(header_of(message)[1], frame.frame_id)
+        elif self._lens.model is not None:
+            lens, (height, width) = self._depth_lens.model, depth.shape
+            if lens is None:
+                return frame, f"no depth: {self._depth_lens.missing}"
+            if not same_shape((width, height), (lens.width, lens.height)):
+                sizes = f"depth is {width}x{height}, its CameraInfo {lens.width}x{lens.height}"
+                return frame, f"no depth: {sizes}; set {self.name}.depth_info_topic to the one of the depth"
+            depth = registered(depth, lens, self._depth_place, self._lens.model)
         self._latencies.add("convert depth", time.monotonic() - began)
-        return joined(frame, depth, self._info, self._info_note)
+        return joined(frame, depth, self._lens.model, self._lens.missing)
+
+    def _tell_of_another_frame(self, depth_frame: str, image_frame: str) -> None:
+        """Once: it may be registered all the same, some drivers name a frame for each topic."""
+        if depth_frame != image_frame and not self._told_of_another_frame:
+            self._told_of_another_frame = True
+            self._node.get_logger().warning(
+                f"camera {self.name}: depth is in frame {depth_frame!r}, images are in {image_frame!r}; it is taken as "
+                f"registered to the images. If it is not, use the driver's registered topic, or set "
+                f"{self.name}.depth_info_topic and {self.name}.depth_pose"
+            )
 
     def _place(self, frame: Arrived, deadline: float) -> None:
         """Add the pose and offer the frame; without a pose it waits until its deadline."""

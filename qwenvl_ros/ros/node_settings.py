@@ -60,7 +60,19 @@ class CameraSettings:
         "", "Images; '' = <camera>/image_raw, and /compressed after it with that transport.", read_only=True
     )
     depth_topic: str = setting(
-        "", "Depth images registered to the images; '' = none: scenes are 2D.", read_only=True
+        "",
+        "Depth images, registered to the images unless depth_info_topic is given; '' = none: scenes are 2D.",
+        read_only=True,
+    )
+    depth_info_topic: str = setting(
+        "",
+        "CameraInfo of depth that is not registered; it is then laid onto the images. '' = it is registered.",
+        read_only=True,
+    )
+    depth_pose: str = setting(
+        "",
+        "Pose 'x y z qx qy qz qw' of the depth's optical frame in the images', metres; '' = the same place.",
+        read_only=True,
     )
     camera_info_topic: str = setting(
         "", "CameraInfo, needed with depth; '' = camera_info beside the image topic.", read_only=True
@@ -176,13 +188,15 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def topics(camera: str, settings: CameraSettings) -> dict[str, str]:
-    """The topics of one camera by kind: image; depth, camera_info and pose where it has them."""
+    """The topics of one camera by kind: image; depth, camera_info, depth_info and pose where it has them."""
     image = settings.image_topic or f"{camera}/image_raw"
     base = image.removesuffix("/compressed")
     found = {"image": f"{base}/compressed" if settings.transport == "compressed" else image}
     if settings.depth_topic:
         beside = "/".join([*base.split("/")[:-1], "camera_info"])
         found |= {"depth": settings.depth_topic, "camera_info": settings.camera_info_topic or beside}
+        if settings.depth_info_topic:
+            found["depth_info"] = settings.depth_info_topic
     if settings.pose_topic:
         found["pose"] = settings.pose_topic
     return found
@@ -223,20 +237,24 @@ def _camera_problems(values: Mapping[str, Any], cameras: Sequence[str]) -> Itera
     elif len(cameras) != len(given) or groups & set(cameras):
         yield "cameras", f"cameras = {list(given)}: names are letters, digits and _, each given once"
     for name in cameras:
-        text = values.get(f"{name}.pose", "")
-        try:
-            pose = fixed_pose(text)
-        except ValueError as error:
-            yield f"{name}.pose", f"{name}.pose = {text!r} cannot be read: {error}"
-        else:
-            topic = values.get(f"{name}.pose_topic", "")
-            if pose is not None and topic:
-                yield f"{name}.pose", f"{name}.pose and {name}.pose_topic are both given; leave one out"
-            if (pose is not None or topic) and not values.get("target_frame"):
-                yield (
-                    "target_frame",
-                    f"the pose of {name} is given, but target_frame does not say in which frame",
-                )
+        poses: dict[str, Pose | None] = {}
+        for which in ("pose", "depth_pose"):
+            text = values.get(f"{name}.{which}", "")
+            try:
+                poses[which] = fixed_pose(text)
+            except ValueError as error:
+                yield f"{name}.{which}", f"{name}.{which} = {text!r} cannot be read: {error}"
+        topic = values.get(f"{name}.pose_topic", "")
+        if poses.get("pose") is not None and topic:
+            yield f"{name}.pose", f"{name}.pose and {name}.pose_topic are both given; leave one out"
+        if (poses.get("pose") is not None or topic) and not values.get("target_frame"):
+            yield (
+                "target_frame",
+                f"the pose of {name} is given, but target_frame does not say in which frame",
+            )
+        for which, needed in (("depth_info_topic", "depth_topic"), ("depth_pose", "depth_info_topic")):
+            if values.get(f"{name}.{which}") and not values.get(f"{name}.{needed}"):
+                yield f"{name}.{which}", f"{name}.{which} is given without {name}.{needed}; give that as well"
 
 
 def _kind(default: Any) -> str:

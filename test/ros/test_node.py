@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import signal
 
@@ -25,6 +26,7 @@ from qwenvl_ros.ros.conversions.camera import (
     to_pose,
     to_time,
 )
+from qwenvl_ros.types import Intrinsics
 
 
 def test_broken_compressed_images_are_refused_and_good_ones_seen(near, start):
@@ -240,6 +242,62 @@ def test_depth_of_another_shape_is_told(near, start):
     while "registered" not in scene.status_message:
         scene, _ = scene_for(node, publisher, with_depth)
     assert "depth is 90x48, the image 64x48" in scene.status_message
+
+
+def test_depth_with_a_camera_info_of_its_own_is_laid_onto_the_images(near, start):
+    """A wall 2 m away, seen by a wider depth camera 10 cm to the right of the images' one."""
+    node = start(
+        "camera.depth_topic:=/depth/image_raw",
+        "camera.depth_info_topic:=/depth/camera_info",
+        "camera.depth_pose:='0.1 0 0 0 0 0 1'",
+    )
+    publisher = near.publisher(Image, "/camera/image_raw")
+    depths = near.publisher(Image, "/depth/image_raw")
+    infos = near.publisher(CameraInfo, "/camera/camera_info")
+    depth_infos = near.publisher(CameraInfo, "/depth/camera_info")
+    node.wait_active()
+    wide = Intrinsics(90, 48, 30.0, 30.0, 45.0, 24.0)
+
+    def with_depth(stamp, lens=wide):
+        infos.publish(to_camera_info(LENS, stamp, "optical"))
+        if lens is not None:
+            depth_infos.publish(to_camera_info(lens, stamp, "depth_optical"))
+        depths.publish(to_depth_image(np.full((48, 90), 2.0, np.float32), stamp, "depth_optical"))
+        return picture(stamp)
+
+    scene, _ = scene_for(node, publisher, lambda stamp: with_depth(stamp, None))
+    while "/depth/camera_info" not in scene.status_message:
+        scene, _ = scene_for(node, publisher, lambda stamp: with_depth(stamp, None))
+    assert "camera.depth_info_topic" in scene.status_message
+    scene, _ = scene_for(node, publisher, with_depth, status_message="")
+    for each in scene.objects:
+        assert each.position.z == pytest.approx(2.0, abs=0.01)
+        centre = (each.box.x_min + each.box.x_max) / 2
+        assert each.position.x == pytest.approx((centre - LENS.cx) / LENS.fx * 2.0, abs=0.1)
+
+    square = dataclasses.replace(wide, width=48, cx=24.0)
+    scene, _ = scene_for(node, publisher, lambda stamp: with_depth(stamp, square))
+    while "its CameraInfo 48x48" not in scene.status_message:
+        scene, _ = scene_for(node, publisher, lambda stamp: with_depth(stamp, square))
+
+
+def test_depth_that_may_not_be_registered_is_told_once(near, start):
+    node = start("camera.depth_topic:=/camera/depth/image_raw")
+    publisher = near.publisher(Image, "/camera/image_raw")
+    depths = near.publisher(Image, "/camera/depth/image_raw")
+    infos = near.publisher(CameraInfo, "/camera/camera_info")
+    node.wait_active()
+
+    def with_depth(stamp):
+        infos.publish(to_camera_info(LENS, stamp, "optical"))
+        depths.publish(to_depth_image(np.full((48, 64), 2.0, np.float32), stamp, "depth_optical"))
+        return picture(stamp)
+
+    for _ in range(2):
+        scene_for(node, publisher, with_depth, status_message="")
+    told = [line for line in node.log().splitlines() if "is in frame 'depth_optical'" in line]
+    assert len(told) == 1
+    assert "camera.depth_info_topic" in told[0]
 
 
 def test_a_dead_camera_does_not_delay_the_other(near, start):

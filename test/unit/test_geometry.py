@@ -28,6 +28,15 @@ LENSES = pytest.mark.parametrize(
 )
 
 
+def test_a_pixel_that_no_ray_of_a_fisheye_reaches_has_no_position():
+    """theta * (1 - 0.5 theta^2) has its greatest value, 0.54, at 0.82: a pixel farther out than that is dark."""
+    lens = replace(LENS, distortion_model="equidistant", distortion=(-0.5, 0.0, 0.0, 0.0))
+    pixels = [(lens.cx + 60.0, lens.cy), (lens.cx + 300.0, lens.cy)]
+    near, dark = geometry.deproject(lens, pixels, [1.0, 1.0])
+    assert np.isfinite(near).all()
+    assert np.isnan(dark[:2]).all()
+
+
 def picture(depth: np.ndarray, **more: object) -> Frame:
     """A frame of this depth; grey, so that nothing but depth tells things apart."""
     image = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)

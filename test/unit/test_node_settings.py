@@ -73,6 +73,17 @@ def test_values_land_where_they_belong():
         ({"cameras": ("a",), "a.pose": "0 0 0 0 0 0 0", "target_frame": "b"}, "a.pose", "cannot be read"),
         ({"cameras": ("a",), "a.pose": "0 0 0 0 0 0 1"}, "target_frame", "in which frame"),
         ({"cameras": ("a",), "a.pose_topic": "p"}, "target_frame", "in which frame"),
+        ({"cameras": ("a",), "a.depth_info_topic": "i"}, "a.depth_info_topic", "without a.depth_topic"),
+        (
+            {"cameras": ("a",), "a.depth_topic": "d", "a.depth_pose": "0 0 0 0 0 0 1"},
+            "a.depth_pose",
+            "without a.depth_info_topic",
+        ),
+        (
+            {"cameras": ("a",), "a.depth_topic": "d", "a.depth_info_topic": "i", "a.depth_pose": "1"},
+            "a.depth_pose",
+            "1 numbers, not the 7",
+        ),
         (
             {"cameras": ("a",), "a.pose": "0 0 0 0 0 0 1", "a.pose_topic": "p", "target_frame": "b"},
             "a.pose",
@@ -99,6 +110,8 @@ def test_topics():
     assert topics("x", CameraSettings(image_topic="image", depth_topic="d"))["camera_info"] == "camera_info"
     given = CameraSettings(depth_topic="d", camera_info_topic="i", pose_topic="p")
     assert topics("x", given) == {"image": "x/image_raw", "depth": "d", "camera_info": "i", "pose": "p"}
+    own = CameraSettings(depth_topic="d", camera_info_topic="i", depth_info_topic="j")
+    assert topics("x", own) == {"image": "x/image_raw", "depth": "d", "camera_info": "i", "depth_info": "j"}
 
 
 def test_fixed_poses():
