@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled
+from qwenvl_ros.geometry.camera import deproject, project, scaled
 from qwenvl_ros.types import Depth, Intrinsics, Pose
+
+Planes = NDArray[np.float32]
 
 _BEYOND = (
     0.1  # of the picture's field: rays farther out are not projected, a lens model may fold them back in
@@ -17,8 +21,8 @@ _BEYOND = (
 def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrinsics) -> Depth:
     """(h, w) float32, metres: the depth that a camera with `onto`'s lens sees in the picture's place; NaN = none known.
 
-    Each measured point is put into the four pixels around it and the nearest one counts, which closes the gaps
-    between neighbours and widens near things by up to a pixel. It has onto's view, in pixels no finer than depth's.
+    Of the points that fall into one pixel the nearest counts; a pixel that none falls into takes the nearest of its
+    neighbours, which closes the gaps between them. It has onto's view, in pixels no finer than depth's.
 
     Args:
         depth: (H, W) float32, metres along its own optical axis.
@@ -30,39 +34,54 @@ def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrins
     seen = scaled(lens, width, height)
     share = min(1.0, seen.fx / onto.fx, seen.fy / onto.fy)
     view = scaled(onto, max(1, round(onto.width * share)), max(1, round(onto.height * share)))
-    z = depth.ravel()
-    known = np.isfinite(z) & (z > 0)
-    points = apply(place, _rays(seen)[known] * z[known, None].astype(np.float64))
-    points = points[_within(points, view)]
-    corner = np.floor(project(view, points) - 0.5).astype(np.int64)
-    laid = np.full(view.height * view.width, np.inf)
-    for step in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = (corner + step).T
-        inside = (x >= 0) & (x < view.width) & (y >= 0) & (y < view.height)
-        np.minimum.at(laid, y[inside] * view.width + x[inside], points[inside, 2])
-    laid[np.isinf(laid)] = np.nan
-    return laid.reshape(view.height, view.width).astype(np.float32)
-
-
-@lru_cache(maxsize=16)
-def _rays(lens: Intrinsics) -> Floats:
-    """(H * W, 3): the point at a depth of 1 m of every pixel."""
-    rows, columns = np.mgrid[: lens.height, : lens.width] + 0.5
-    return deproject(lens, np.column_stack([columns.ravel(), rows.ravel()]), np.ones(rows.size))
-
-
-def _within(points: Floats, view: Intrinsics) -> np.ndarray:
-    """Which points lie in front of the camera and in its field or just beside it."""
-    low, high = _field(view)
+    turn, (right, down, ahead) = (None, (0.0, 0.0, 0.0)) if place is None else _moved(place)
+    rays = _rays(seen, turn)
+    far = np.where(depth > 0, depth, np.nan)  # infinity becomes NaN in the products
+    x, y, z = (ray * far + np.float32(shift) for ray, shift in zip(rays, (right, down, ahead), strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
-        flat = points[:, :2] / points[:, 2:]
-    inside: np.ndarray = (points[:, 2] > 0) & ((flat > low) & (flat < high)).all(axis=1)
-    return inside
+        u, v = _projected(x, y, z, view)
+        inside = (z > 0) & (u >= 0) & (u < view.width) & (v >= 0) & (v < view.height)
+    place_in_view = v[inside].astype(np.int32) * view.width + u[inside].astype(np.int32)
+    laid = np.full((view.height, view.width), np.inf, np.float32)
+    np.minimum.at(laid.ravel(), place_in_view, z[inside])
+    near = cv2.erode(laid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    laid = np.where(np.isinf(laid), near, laid)
+    laid[np.isinf(laid)] = np.nan
+    return laid
+
+
+def _moved(place: Pose) -> tuple[bytes, tuple[float, float, float]]:
+    x, y, z = place.translation.tolist()
+    return np.asarray(place.rotation, np.float64).tobytes(), (x, y, z)
 
 
 @lru_cache(maxsize=16)
-def _field(view: Intrinsics) -> tuple[Floats, Floats]:
-    """Least and greatest x / z and y / z that the picture shows, each (2,), with a margin."""
+def _rays(lens: Intrinsics, rotation: bytes | None) -> Planes:
+    """x, y and z, (3, H, W), of the point at a depth of 1 m of every pixel, turned by a (3, 3) float64 rotation."""
+    rows, columns = np.mgrid[: lens.height, : lens.width] + 0.5
+    rays = deproject(lens, np.column_stack([columns.ravel(), rows.ravel()]), np.ones(rows.size))
+    if rotation is not None:
+        rays = rays @ np.frombuffer(rotation).reshape(3, 3).T
+    return np.ascontiguousarray(rays.T, np.float32).reshape(3, lens.height, lens.width)
+
+
+def _projected(x: Planes, y: Planes, z: Planes, view: Intrinsics) -> tuple[Planes, Planes]:
+    """Pixels of the points; NaN outside of the field of a lens with distortion."""
+    if not view.distortion:
+        return (
+            np.float32(view.fx) * x / z + np.float32(view.cx),
+            np.float32(view.fy) * y / z + np.float32(view.cy),
+        )
+    (left, top), (right, bottom) = _field(view)
+    seen = (z > 0) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
+    u, v = np.full((2, *x.shape), np.nan, np.float32)
+    u[seen], v[seen] = project(view, np.column_stack([x[seen], y[seen], z[seen]])).T
+    return u, v
+
+
+@lru_cache(maxsize=16)
+def _field(view: Intrinsics) -> tuple[list[float], list[float]]:
+    """Least and greatest (x / z, y / z) that the picture shows, with a margin."""
     x, y = np.linspace(0, view.width, 33), np.linspace(0, view.height, 33)
     border = np.concatenate(
         [np.column_stack([x, np.full(33, edge)]) for edge in (0.0, float(view.height))]
@@ -70,4 +89,5 @@ def _field(view: Intrinsics) -> tuple[Floats, Floats]:
     )
     flat = deproject(view, border, np.ones(len(border)))[:, :2]
     low, high = np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)
-    return low - _BEYOND * (high - low), high + _BEYOND * (high - low)
+    margin = _BEYOND * (high - low)
+    return (low - margin).tolist(), (high + margin).tolist()
