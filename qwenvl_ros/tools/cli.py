@@ -30,9 +30,12 @@ def verbs() -> list[str]:
     return sorted(name for name in names if name != "cli" and not name.startswith("_"))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (without the program's name); returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+def parse(given: Sequence[str]) -> argparse.Namespace:
+    """A command line's options (without the program's name); `run` of them is the verb's.
+
+    Raises:
+        SystemExit: argparse refuses it, or help was asked for.
+    """
     names = verbs()
     wanted = next((word for word in given if not word.startswith("-")), "")
     parser = argparse.ArgumentParser("qwenvl", description="Spatial reasoning on images with Qwen3-VL.")
@@ -50,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
-    args = parser.parse_args(given)
+    return parser.parse_args(given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (without the program's name); returns the exit status."""
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(args.run(args))
     except KeyboardInterrupt:

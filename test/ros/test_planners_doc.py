@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from by_hand import picture
+from pages import ROOT, blocks, commands
 from sensor_msgs.msg import Image
 
 from qwenvl_ros.msg import Scene as SceneMessage
@@ -20,8 +19,8 @@ from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.types import Box, Relation, Scene, SceneObject, Source, Truth
 
 BY_HAND = "/by_hand/scene"
-ROOT = Path(__file__).parents[2]
-DOC = (ROOT / "docs" / "planners.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "planners.md"
+DOC = PAGE.read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 SECTION = README.partition("## For planners")[2].partition("\n## ")[0]
@@ -120,13 +119,10 @@ def test_the_readme_section_is_short_and_runs(near, relation, timeout, said):
     assert said in shown, shown
 
 
-def test_every_command_is_one_that_is_tested():
-    """make examples and the examples by test_examples.py, with the very words; the benchmark has to be there."""
-    commands = re.findall(r"^    (\S.*?)(?:\s{2,}#.*)?$", CODE.sub("", DOC), re.MULTILINE)
-    assert len(commands) == 5 and commands[0] == "make examples"
+def test_the_examples_are_those_that_are_tested():
+    """With the very words, by test_examples.py; the benchmark has to be there."""
+    scripts = [words for block in blocks(PAGE) if block.language == "bash" for words in commands(block.text)]
+    assert scripts.pop(0) == ["make", "examples"] and len(scripts) == 4
     tested = (ROOT / "examples" / "run.py").read_text()
-    for command in commands[1:]:
-        script, rest = re.match(r"python (\S+\.py) (.+)", command).groups()
-        assert (ROOT / script).exists(), command
-        if script.startswith("examples/"):
-            assert all(f'"{word}"' in tested for word in shlex.split(rest)), command
+    for _, script, *words in scripts:
+        assert script.startswith("benchmarks/") or all(f'"{word}"' in tested for word in words), script

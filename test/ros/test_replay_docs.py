@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from pages import ROOT, blocks, commands
 
 from qwenvl_ros.replay.comparison import Tolerances
 from qwenvl_ros.settings import leaves
 from qwenvl_ros.tools import cli
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "replay.md").read_text(encoding="utf-8")
+PATH = ROOT / "docs" / "replay.md"
+PAGE = PATH.read_text(encoding="utf-8")
 PATIENCE = 120.0
 
 
-def commands():
-    """The lines that begin with qwenvl, without their comments, as words."""
-    lines = re.findall(r"^    (qwenvl .+)$", PAGE, re.MULTILINE)
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+def given():
+    """The commands that a test can run, as words."""
+    runs = [block.text for block in blocks(PATH) if block.language == "bash" and not block.needs]
+    return [words for text in runs for _, *words in commands(text)]
 
 
 def test_every_command_does_what_it_says(tmp_path, monkeypatch):
@@ -35,9 +35,8 @@ def test_every_command_does_what_it_says(tmp_path, monkeypatch):
         writer.write(picture)
         cv2.imwrite(f"shots/{number}.png", picture)
     writer.release()
-    given = commands()
-    assert [words[0] for words in given].count("replay") >= 9
-    for words in given:
+    assert [words[0] for words in given()].count("replay") >= 9
+    for words in given():
         if "--live" in words:
             done = subprocess.run(
                 [sys.executable, "-m", "qwenvl_ros", *words],
@@ -57,17 +56,3 @@ def test_the_table_of_tolerances_is_the_codes():
     told = dict(re.findall(r"^\| `--(expect-\w+)` \| ([\d.]+)", PAGE, re.MULTILINE))
     expected = {name.replace("_", "-"): field.default for name, field in leaves(Tolerances)}
     assert {name: float(value) for name, value in told.items()} == expected
-
-
-def test_options_exist():
-    text = subprocess.run(
-        [sys.executable, "-m", "qwenvl_ros", "replay", "--help"], cwd=ROOT, capture_output=True, text=True
-    ).stdout
-    ours = PAGE.replace("ros2 bag play IN --clock", "").replace("ros2 bag play drive.mcap --clock", "")
-    for option in set(re.findall(r"(--[a-z][a-z-]+)", ours)) - {
-        "--ros-args",
-        "--seed",
-        "--frames",
-        "--width",
-    }:
-        assert option in text or option in ("--height", "--bag"), option
