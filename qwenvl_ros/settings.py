@@ -1,7 +1,7 @@
 """Settings are frozen dataclasses beside the code that uses them; this module says what a field means.
 
 Each field carries its description, unit and range, so that the node's parameters, the command line's options, the
-README's table and the validation come from one place. A field may hold further settings; theirs are named
+reference's tables and the validation come from one place. A field may hold further settings; theirs are named
 `field.name`.
 """
 
