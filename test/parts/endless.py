@@ -8,7 +8,6 @@ from qwenvl_ros.backends import Request
 
 
 def endless(max_tokens: int, **fields: Any) -> Request:
-    """Held to a list of more digits than max_tokens, no model can stop earlier, whatever its weights would say."""
-    digit = {"type": "integer", "minimum": 0, "maximum": 9}
-    schema = {"type": "array", "items": digit, "minItems": max_tokens}
+    """Held to a list of more numbers than max_tokens, no model can stop earlier, whatever its weights would say."""
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": max_tokens}
     return Request([], "mug", max_tokens=max_tokens, schema=schema, **fields)
