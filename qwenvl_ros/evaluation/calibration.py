@@ -51,10 +51,7 @@ def fit(pairs: Scored) -> list[tuple[float, float]]:
 
     Raises:
         ValueError: fewer than two groups of FEWEST answers have a score.
-        ImportError: SciPy is older than 1.12.
     """
-    from scipy.optimize import isotonic_regression
-
     count = min(KNOTS, len(pairs) // FEWEST)
     if count < 2:
         raise ValueError(
@@ -63,7 +60,12 @@ def fit(pairs: Scored) -> list[tuple[float, float]]:
     scores, right = _columns(sorted(pairs))
     groups = np.array_split(np.arange(len(pairs)), count)
     middle = [float(scores[group].mean()) for group in groups]
-    shares = isotonic_regression([right[g].mean() for g in groups], weights=[len(g) for g in groups]).x
+    # By the formula of largest and smallest means: SciPy has this since 1.12, Ubuntu 24.04 has 1.11.
+    edges = [0, *(int(group[-1]) + 1 for group in groups)]
+    shares = [
+        max(min(right[edges[j] : edges[k]].mean() for k in range(i + 1, count + 1)) for j in range(i + 1))
+        for i in range(count)
+    ]
     return [(round(s, 4), round(float(share), 4)) for s, share in zip(middle, shares, strict=True)]
 
 

@@ -130,6 +130,13 @@ def test_a_fitted_calibration_makes_scores_honest_on_answers_it_has_not_seen():
     assert order == sorted(order), "a better score stays a better score"
 
 
+def test_a_curve_that_would_fall_is_level_over_what_falls():
+    """Groups of ten of which 5, 8, 2 and 9 were right: the second and third are taken together."""
+    rights = (5, 8, 2, 9)
+    pairs = [(group / 10 + n / 1000, n < right) for group, right in enumerate(rights) for n in range(10)]
+    assert [share for _, share in fit(pairs)] == [0.5, 0.5, 0.5, 0.9]
+
+
 def test_too_few_answers_are_not_fitted():
     with pytest.raises(ValueError, match="19 answers with a score are too few, 20 are needed"):
         fit(overconfident(19, 3))
