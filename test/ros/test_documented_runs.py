@@ -71,8 +71,9 @@ def test_a_reader_gets_through(page, tmp_path):
     folder, logs = tmp_path / "checkout", tmp_path / "logs"
     for each in (folder, logs):
         each.mkdir()
-    for each in ROOT.iterdir():  # what is made here is not made there
-        (folder / each.name).symlink_to(each)
+    for each in ROOT.iterdir():  # files that are made lie in this folder, beside those of the checkout
+        if each.is_dir():
+            (folder / each.name).symlink_to(each)
     told, ran = [], False
     with ExitStack() as terminals:
         for number, block in enumerate(blocks(page)):

@@ -19,39 +19,17 @@ from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.ros import node_settings
 from qwenvl_ros.ros.launching import LAUNCHES, parse
 from qwenvl_ros.ros.simulator_settings import SimulatorSettings
-from qwenvl_ros.settings import fault, leaves
+from qwenvl_ros.settings import build, leaves, validate
 from qwenvl_ros.tools import cli
 
-OTHERS = {
-    ".",
-    "cat",
-    "cd",
-    "curl",
-    "docker",
-    "export",
-    "git",
-    "pip",
-    "pytest",
-    "ray",
-    "rviz2",
-    "vllm",
-    "vllm-router",
-}
+OTHERS = {".", "curl", "export", "pip", "pytest", "vllm", "vllm-router"}
 OF_ROS = {"use_sim_time", "qos_overrides"}
 # Names in the text that are no parameter, argument or field: of Python, of results, of other programs.
 OTHER_NAMES = {
-    *("scene_node", "right_of", "header.frame_id", "camera_color", "camera.pose", "base_link"),
-    *(
-        "qwenvl_ros",
-        "qwenvl_ros.planning",
-        "backend.submit",
-        "wait_until",
-        "next_free",
-        "rclpy.spin",
-        "goal_pose",
-    ),
+    *("scene_node", "right_of", "header.frame_id", "camera_color", "camera.pose", "base_link", "qwenvl_ros"),
+    *("qwenvl_ros.planning", "backend.submit", "wait_until", "next_free", "rclpy.spin", "goal_pose", "top_k"),
     *("cameras_cpu_share", "node_cpu_seconds_over_engine", "cache_aware", "power_of_two", "response_format"),
-    *("top_k", "class_id", "optical_frame_id", "ros_gz_bridge", "isaacsim.ros2.bridge", "white_cylinder_1"),
+    *("class_id", "optical_frame_id", "ros_gz_bridge", "isaacsim.ros2.bridge", "white_cylinder_1"),
 }
 INTERFACES = {path.stem: path for kind in ("msg", "srv", "action") for path in (ROOT / kind).iterdir()}
 
@@ -82,7 +60,9 @@ def flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def qwenvl(*words: str) -> None:
-    cli.parse(words)
+    cli.parse(words)  # which takes options for the longer ones that they begin
+    options = re.findall(r"`(--[a-z-]+)`", (ROOT / "docs/reference/commands.md").read_text())
+    assert {word for word in words if word.startswith("--")} <= {*options, "--help"}
     if words[0] == "up":
         launch(*words[1:])
 
@@ -115,10 +95,8 @@ def scene_node(*words: str) -> None:
 
 
 def simulator(*words: str) -> None:
-    fields = dict(leaves(SimulatorSettings))
-    assert not [
-        fault(fields[name], value) for name, value in given(words).items() if fault(fields[name], value)
-    ]
+    validate(build(SimulatorSettings, given(words)))
+    assert given(words).keys() <= {name for name, _ in leaves(SimulatorSettings)}
 
 
 def make(*words: str) -> None:
