@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
 
+_DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
 
 
@@ -68,11 +69,13 @@ class Cover:
     where it hides nothing). share is NaN where it could not be observed.
     beyond: (N, 4), how far each object's whole silhouette goes beyond the visible one to the left, up, right and
     down in the image, metres at its depth; 0 where it is not cut off.
+    top: height up to which object j is seen outside the box of object i, metres; NaN where that is not known.
     """
 
     share: Floats
     gap: Floats
     beyond: Floats
+    top: Floats
 
 
 def classify(visible_fraction: float) -> Occlusion:
@@ -112,7 +115,8 @@ def estimate(
     """
     limits = thresholds or Thresholds()
     count = len(boxes)
-    cover = Cover(np.full((count, count), nan), np.full((count, count), nan), np.zeros((count, 4)))
+    nothing = np.full((count, count), nan)
+    cover = Cover(nothing.copy(), nothing.copy(), np.zeros((count, 4)), nothing.copy())
     hidden = [Hidden()] * count
     depth, camera = frame.depth, frame.intrinsics
     if depth is None or camera is None:
@@ -123,6 +127,7 @@ def estimate(
         if surface is None:
             continue
         known = extents[index] if extents is not None else None
+        cover.top[:, index] = surface.tops
         crop = _crop(surface, known, depth, scale)
         visible = _silhouette(surface, crop)
         others = np.where(visible, -1, owner[crop])
@@ -133,7 +138,9 @@ def estimate(
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
         metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
-        cover.beyond[index] = np.maximum((_edges(whole) - _edges(visible)) * (-1, -1, 1, 1), 0) * metres
+        seen = _edges(visible)
+        cut = np.maximum((_edges(whole) - seen) * (-1, -1, 1, 1), 0)
+        cover.beyond[index] = np.maximum(cut, _unfilled(boxes[index], seen, crop, scale)) * metres
         if carried.any():
             whole = with_top(whole, carried)
         covered = whole & (near | carried)
@@ -183,6 +190,16 @@ def _edges(mask: Flags) -> NDArray[np.int64]:
     """First column, first row, last column and last row of a mask."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return np.array([columns[0], rows[0], columns[-1], rows[-1]])
+
+
+def _unfilled(box: Box, seen: NDArray[np.int64], crop: Crop, scale: tuple[float, float]) -> Floats:
+    """(4,) pixels on each side of what is seen of an object that its box holds for the object all the same."""
+    corners = np.array(box.corners) * (scale * 2)
+    drawn = corners - np.array([crop[1].start, crop[0].start] * 2)
+    short = (drawn - seen - (0, 0, 1, 1)) * (-1, -1, 1, 1)
+    slack = np.maximum(_DRAWN, _DRAWN_SHARE * np.tile(corners[2:] - corners[:2], 2))
+    missing: Floats = np.where(short > slack, short, 0.0)
+    return missing
 
 
 def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:

@@ -16,16 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from qwenvl_ros.geometry import View, extents
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, opened
 
 PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touching", "occludes", "clear")
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
@@ -72,16 +68,6 @@ class Thresholds:
     )
 
 
-@dataclass(slots=True)
-class _Judged:
-    """One predicate over all pairs, each (N, N): does it hold, is it open, how sure, and by what gap."""
-
-    holds: Flags
-    unknown: Flags
-    confidence: Floats
-    value: Floats
-
-
 def find(
     objects: Sequence[SceneObject],
     view: View,
@@ -112,20 +98,20 @@ def find(
         solid["occludes"] = _occludes(objects, cover, limits)
     other = ~np.eye(count, dtype=bool)
     found: list[Relation] = []
-    judged: dict[str, _Judged] = {}
+    verdicts: dict[str, Judged] = {}
     for predicate in PREDICATES[:-1]:
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
-        judged[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
+        verdicts[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
-    clear = _clear(judged["on"], metric)
+    clear = _clear(verdicts["on"], metric)
     found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
     return found, list(PREDICATES)
 
 
 def _solid(
     objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None
-) -> dict[str, _Judged]:
+) -> dict[str, Judged]:
     """Predicates from extents, for all pairs; meaningless where an object has none."""
     axes = view.axes()
     nothing = (0.0, 0.0, 0.0)
@@ -135,49 +121,71 @@ def _solid(
     spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
     viewpoint = axes @ view.viewpoint
     low, high = extents.unseen_back(centre - half, centre + half, viewpoint)  # columns: right, forward, up
-    seen = _measured(low, high, viewpoint, spread, limits)
-    if cover is None or not cover.beyond.any():
-        return seen
-    # What is cut off may go on behind what hides it: where that would decide otherwise, it is open.
-    whole = _measured(*extents.uncut(low, high, viewpoint, cover.beyond), viewpoint, spread, limits)
-    return {predicate: _agreed(seen[predicate], whole[predicate]) for predicate in seen}
+    low, floor = extents.rested(
+        low,
+        high,
+        viewpoint,
+        extents.footing(low, high),
+        slack=2 * _METRIC_FLOOR,
+        reach=limits.on_gap,
+        stand=limits.on_overlap,
+        lie=limits.inside_share,
+    )
+    top = np.tile(high[:, 2], (len(low), 1))
+    ways = [_measured(low, high, top, viewpoint, spread, limits)]
+    if cover is not None:
+        # What is seen of a thing only in another one's box, above that one's foot, may be that one's.
+        parted = np.where(low[:, None, 2] < top - limits.on_gap, np.fmin(cover.top, top), top)
+        ways.append(_measured(low, high, parted, viewpoint, spread, limits))
+    # What is hidden may go on behind what hides it, and below, where it is round.
+    hidden = np.zeros((len(low), 4)) if cover is None else cover.beyond
+    most_low, most_high = extents.uncut(low, high, viewpoint, hidden)
+    most_low[:, 2] = np.maximum(most_low[:, 2] - extents.underside(low, high, viewpoint), floor)
+    top = np.tile(most_high[:, 2], (len(low), 1))
+    ways.append(_measured(most_low, most_high, top, viewpoint, spread, limits))
+    return {predicate: agreed(*(way[predicate] for way in ways)) for predicate in ways[0]}
 
 
 def _measured(
-    low: Floats, high: Floats, viewpoint: Floats, spread: Floats, limits: Thresholds
-) -> dict[str, _Judged]:
-    """Predicates of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres."""
+    low: Floats, high: Floats, top: Floats, viewpoint: Floats, spread: Floats, limits: Thresholds
+) -> dict[str, Judged]:
+    """Predicates of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres.
+
+    top: (N, N), metres, height up to which the second one reaches where the first one is concerned.
+    """
     away = np.linalg.norm((low + high) / 2 - viewpoint, axis=1)
     edge = np.hypot(spread, _METRIC_FLOOR)
+    ceiling = np.repeat(high[None], len(high), axis=0)
+    ceiling[..., 2] = top
     shared = np.maximum(  # (N, N, 3): overlap along each axis, metres
-        np.minimum(high[:, None], high[None, :]) - np.maximum(low[:, None], low[None, :]), 0.0
+        np.minimum(high[:, None], ceiling) - np.maximum(low[:, None], low[None, :]), 0.0
     )
     size = np.maximum(high - low, 1e-6)
     floor = size[:, 0] * size[:, 1]
-    footing = np.where(floor[:, None] > 0, shared[..., 0] * shared[..., 1] / floor[:, None], 0.0)
+    footing = extents.footing(low, high)
     footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
     gap = extents.gap(low, high)
-    rise = low[:, None, 2] - high[None, :, 2]
+    rise = low[:, None, 2] - top
     slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
     beside = low[None, :, 0] - high[:, None, 0]
     behind = away[None, :] - away[:, None]
     least = np.maximum(limits.range_gap, 2.0 * spread)
     held = (shared / size[:, None]).prod(axis=2)
-    held_gap = np.minimum(low[:, None] - low[None, :], high[None, :] - high[:, None]).min(axis=2)
+    held_gap = np.minimum(low[:, None] - low[None, :], ceiling - high[:, None]).min(axis=2)
     length = np.cbrt(size.prod(axis=1))[:, None]
     return {
-        "left_of": _judge(beside, (beside + slack[..., 0], edge)),
-        "above": _judge(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
-        "in_front_of": _judge(behind, (behind - least, edge)),
-        "on": _judge(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
-        "inside": _judge(held_gap, ((held - limits.inside_share) * length, edge)),
-        "near": _judge(gap, (limits.near_gap - gap, edge)),
-        "touching": _judge(gap, (limits.touching_gap - gap, edge)),
+        "left_of": judged(beside, (beside + slack[..., 0], edge)),
+        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
+        "in_front_of": judged(behind, (behind - least, edge)),
+        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
+        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge)),
+        "near": judged(gap, (limits.near_gap - gap, edge)),
+        "touching": judged(gap, (limits.touching_gap - gap, edge)),
     }
 
 
-def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judged]:
+def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, Judged]:
     """Predicates from boxes alone, in the camera's view."""
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     low, high = box[:, :2], box[:, 2:]
@@ -196,22 +204,22 @@ def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, _Judg
     sits = (over <= slack[..., 1]) & (high[:, None, 1] <= high[None, :, 1] + slack[..., 1])
     sits &= shared[..., 0] >= limits.on_overlap * size[:, None, 0]
     return {
-        "left_of": _judge(beside, (beside + slack[..., 0], edge)),
-        "above": _judge(over, (over + slack[..., 1], edge)),
-        "in_front_of": _open(every),
-        "on": _open(sits),
-        "inside": _open(area >= limits.inside_hint),
-        "near": _open(every),
-        "touching": _open(every),
-        "occludes": _open(area > 0),
+        "left_of": judged(beside, (beside + slack[..., 0], edge)),
+        "above": judged(over, (over + slack[..., 1], edge)),
+        "in_front_of": opened(every),
+        "on": opened(sits),
+        "inside": opened(area >= limits.inside_hint),
+        "near": opened(every),
+        "touching": opened(every),
+        "occludes": opened(area > 0),
     }
 
 
-def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) -> _Judged:
+def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) -> Judged:
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     pixels = np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[None, :]
     margin = (cover.share - limits.occluding_share) * pixels
-    return _judge(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)))
+    return judged(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)))
 
 
 def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
@@ -221,13 +229,13 @@ def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
     return sigma
 
 
-def _clear(on: _Judged, metric: Flags) -> _Judged:
+def _clear(on: Judged, metric: Flags) -> Judged:
     """Nothing is on it; open where something may be, or where the object has no place in space."""
     covered, open_ = on.holds.any(axis=0), on.unknown.any(axis=0) | ~metric
     likely = np.where(on.holds | on.unknown, 0.0, on.confidence)
     np.fill_diagonal(likely, 0.0)
     sure = 1.0 - likely.max(axis=0, initial=0.0)
-    return _Judged(
+    return Judged(
         np.diag(~covered & ~open_),
         np.diag(~covered & open_),
         np.diag(np.where(open_, 0.5, sure)),
@@ -235,33 +243,8 @@ def _clear(on: _Judged, metric: Flags) -> _Judged:
     )
 
 
-def _judge(value: Floats, *conditions: tuple[Floats, Floats]) -> _Judged:
-    """Holds where every margin is positive; conditions are (margin, its standard deviation)."""
-    holds = np.logical_and.reduce([margin > 0 for margin, _ in conditions])
-    confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
-    return _Judged(holds, np.zeros_like(holds), confidence, value)
-
-
-def _agreed(one: _Judged, other: _Judged) -> _Judged:
-    """Holds where both hold, open where only one does."""
-    differ = one.holds != other.holds
-    return _Judged(
-        one.holds & other.holds,
-        differ,
-        np.where(differ, 0.5, np.minimum(one.confidence, other.confidence)),
-        one.value,
-    )
-
-
-def _open(unknown: Flags) -> _Judged:
-    """UNKNOWN where the flags say so, FALSE elsewhere."""
-    shape = unknown.shape
-    confidence = np.where(unknown, 0.5, 0.0)
-    return _Judged(np.zeros(shape, dtype=bool), unknown, confidence, np.full(shape, np.nan))
-
-
-def _merge(use: Flags, solid: _Judged, flat: _Judged, pick: Flags) -> _Judged:
-    return _Judged(
+def _merge(use: Flags, solid: Judged, flat: Judged, pick: Flags) -> Judged:
+    return Judged(
         np.where(use, solid.holds, flat.holds) & pick,
         np.where(use, solid.unknown, flat.unknown) & pick,
         np.where(use, solid.confidence, flat.confidence) * pick,
@@ -272,23 +255,23 @@ def _merge(use: Flags, solid: _Judged, flat: _Judged, pick: Flags) -> _Judged:
 def _stated(
     objects: Sequence[SceneObject],
     predicate: str,
-    judged: _Judged,
+    verdict: Judged,
     metric: Flags,
     frame: str,
     image_frame: str,
     doubtful: float = np.inf,
 ) -> list[Relation]:
-    first, second = np.nonzero(judged.holds | judged.unknown | (judged.confidence >= doubtful))
+    first, second = np.nonzero(verdict.holds | verdict.unknown | (verdict.confidence >= doubtful))
     ids = np.array([o.id for o in objects], dtype=object)
-    truth = np.where(judged.unknown, Truth.UNKNOWN, judged.holds.astype(np.intp))[first, second]
+    truth = np.where(verdict.unknown, Truth.UNKNOWN, verdict.holds.astype(np.intp))[first, second]
     solid = metric[first, second]
     columns = (
         ids[first],
         np.full(len(first), predicate, dtype=object),
         ids[second],
         _TRUTHS[truth],
-        judged.confidence[first, second],
-        judged.value[first, second],
+        verdict.confidence[first, second],
+        verdict.value[first, second],
         _SOURCES[solid.astype(np.intp)],
         np.array([image_frame, frame], dtype=object)[solid.astype(np.intp)],
     )

@@ -7,6 +7,8 @@ from a ridge, and how sharp it is, without normals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from math import sqrt
 
 import cv2
@@ -16,20 +18,21 @@ from numpy.typing import NDArray
 from qwenvl_ros.geometry.parts import Labels, Mask
 from qwenvl_ros.types import Depth, Intrinsics
 
-_REACH = 2  # pixels to either side between which a bend is measured
+_REACHES = (1, 2)  # pixels to either side between which a bend is measured: near a rim, and more surely
 _BEND = 0.4  # least change of slope (tangent of the surface against the image plane) of a crease
 _FEWEST = 12  # pixels; less is no surface of its own
 _CORE = np.ones((5, 5), np.uint8)
 
 
-def can_be_seen(noise: float, camera: Intrinsics) -> bool:
-    """Whether creases stand out from depth noise, which is given as a share of depth."""
+def visible(noise: float, camera: Intrinsics) -> tuple[int, ...]:
+    """The reaches at which creases stand out from depth noise, which is given as a share of depth; () = at none."""
     # Second differences of white noise have sqrt(6) of its standard deviation.
-    return 3.0 * noise * sqrt(6.0) * max(camera.fx, camera.fy) / _REACH < _BEND
+    bend = 3.0 * noise * sqrt(6.0) * max(camera.fx, camera.fy)
+    return tuple(reach for reach in _REACHES if bend / reach < _BEND)
 
 
 def split(
-    pieces: Labels, which: NDArray[np.int64], depth: Depth, camera: Intrinsics
+    pieces: Labels, which: NDArray[np.int64], depth: Depth, camera: Intrinsics, reaches: Sequence[int]
 ) -> tuple[Labels, list[range]]:
     """(H, W) int32: pieces with some of them cut along their creases, and the numbers of each one's parts.
 
@@ -37,14 +40,14 @@ def split(
         pieces: (H, W) numbers of connected pieces of surface, 0 = none.
         which: numbers of the pieces to cut; one that has no crease keeps its number.
         depth: (H, W) metres, NaN = no return.
-        camera: intrinsics of the depth image.
+        camera: intrinsics of the depth image. reaches: see visible.
     """
     cut, last, families = pieces.copy(), int(pieces.max()), []
     for number in which:
         rows, columns = (np.flatnonzero((pieces == number).any(axis=axis)) for axis in (1, 0))
         window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         here = pieces[window] == number
-        smooth = here & ~_creases(np.where(here, depth[window], np.float32(np.nan)), camera)
+        smooth = here & ~_creases(np.where(here, depth[window], np.float32(np.nan)), camera, reaches)
         # Near its rim the bend of a surface cannot be measured: cores, so that nothing leaks along there.
         core = cv2.erode(smooth.astype(np.uint8), _CORE, borderValue=0)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=4)
@@ -59,22 +62,18 @@ def split(
     return cut, families
 
 
-def _creases(depth: Depth, camera: Intrinsics) -> Mask:
+def _creases(depth: Depth, camera: Intrinsics, reaches: Sequence[int]) -> Mask:
     """(H, W): the pixels in or near a valley."""
     near, found = 1.0 / depth, np.zeros(depth.shape, dtype=bool)
     with np.errstate(invalid="ignore"):
-        for axis, focal in ((0, camera.fy), (1, camera.fx)):
-            if depth.shape[axis] <= 2 * _REACH:
+        for reach, (axis, focal) in product(reaches, ((0, camera.fy), (1, camera.fx))):
+            last = depth.shape[axis] - 2 * reach
+            if last <= 0:
                 continue
             before, middle, after = (
-                (np.s_[k : depth.shape[axis] - 2 * _REACH + k],)
-                if axis == 0
-                else np.s_[:, k : depth.shape[axis] - 2 * _REACH + k]
-                for k in (0, _REACH, 2 * _REACH)
+                (np.s_[k : last + k],) if axis == 0 else np.s_[:, k : last + k] for k in (0, reach, 2 * reach)
             )
-            bend = (
-                (near[before] - 2 * near[middle] + near[after]) * depth[middle] * np.float32(focal / _REACH)
-            )
+            bend = (near[before] - 2 * near[middle] + near[after]) * depth[middle] * np.float32(focal / reach)
             found[middle] |= bend > _BEND
     return found
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled
+from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled, view_of
 from qwenvl_ros.geometry.segment import Segments, segment
 from qwenvl_ros.geometry.sharing import FEWEST_PIXELS
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
@@ -33,6 +33,8 @@ class Lifted:
     foot: row of the depth image, pixels, where the front of the object would meet the plane below it; NaN = none.
     lean: how upright lines lean in the image there, columns per row; 0 when there is no plane below it.
     mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
+    tops: for each box of the frame, the height up to which the object is seen outside that box, metres in the reference
+    frame; NaN where the two do not overlap, or where nothing is seen outside.
     """
 
     low: Vector
@@ -44,6 +46,7 @@ class Lifted:
     lean: float
     corner: tuple[int, int]
     mask: Mask
+    tops: tuple[float, ...]
 
     @property
     def position(self) -> Vector:
@@ -84,11 +87,14 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     first = [next(i for i, other in enumerate(inside) if box.iou(other) > _SAME_BOX) for box in inside]
     kept = sorted(set(first))
     found = segment([inside[i] for i in kept], depth, image, camera)
-    lifted = {i: _lifted(index, found, camera, frame.pose) for index, i in enumerate(kept)}
+    up = view_of(frame).up
+    lifted = {i: _lifted(index, found, camera, frame.pose, inside, up) for index, i in enumerate(kept)}
     return [lifted[i] for i in first]
 
 
-def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) -> Lifted | None:
+def _lifted(
+    index: int, found: Segments, camera: Intrinsics, pose: Pose | None, boxes: Sequence[Box], up: Floats
+) -> Lifted | None:
     window, mask = found.masks[index]
     rows, columns = np.nonzero(mask)
     if len(rows) < FEWEST_PIXELS:
@@ -120,7 +126,21 @@ def _lifted(index: int, found: Segments, camera: Intrinsics, pose: Pose | None) 
         lean=lean,
         corner=(top, left),
         mask=mask,
+        tops=_tops(columns, rows, placed[: len(rows)] @ up, boxes, float(np.abs(up) @ edge)),
     )
+
+
+def _tops(
+    columns: NDArray[np.int64], rows: NDArray[np.int64], heights: Floats, boxes: Sequence[Box], edge: float
+) -> tuple[float, ...]:
+    """See Lifted.tops; of pixels (N,) each with their heights, metres."""
+    tops = np.full(len(boxes), np.nan)
+    for index, box in enumerate(boxes):
+        within = (columns + 0.5 >= box.x_min) & (columns + 0.5 <= box.x_max)
+        within &= (rows + 0.5 >= box.y_min) & (rows + 0.5 <= box.y_max)
+        if within.any() and (~within).sum() >= FEWEST_PIXELS:
+            tops[index] = np.percentile(heights[~within], 100 - _TRIM) + edge
+    return tuple(tops.tolist())
 
 
 def _feet(points: Floats, found: Segments) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qwenvl_ros.geometry.camera import Floats
 from qwenvl_ros.geometry.colours import histogram, numbers
-from qwenvl_ros.geometry.creases import can_be_seen, split
+from qwenvl_ros.geometry.creases import split, visible
 from qwenvl_ros.geometry.parts import Corners, Labels, Mask, overlap, settle, spans
 from qwenvl_ros.geometry.planes import Window
 from qwenvl_ros.types import Box, Depth, Image, Intrinsics
@@ -56,8 +56,9 @@ def share_out(
     _feed(part, claims)
     disputed = np.flatnonzero(_disputed(part, claims))
     colours = numbers(image) if len(disputed) else np.zeros_like(pieces)
-    if len(disputed) and can_be_seen(noise, camera):
-        pieces, families = split(pieces, disputed, depth, camera)
+    reaches = visible(noise, camera)
+    if len(disputed) and reaches:
+        pieces, families = split(pieces, disputed, depth, camera, reaches)
         if families:
             part = _measured(windows, pieces)
             claims = _claims(part)

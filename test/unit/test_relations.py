@@ -26,6 +26,8 @@ FRAME = Frame(
 BODY = view_of(FRAME)  # x forward, y left, z up, seen from the origin
 OPTICAL = view_of(replace(FRAME, pose=None))
 AWAY = Box(0, 0, 1, 1)
+ABOVE = replace(BODY, viewpoint=np.array([0.0, 0.0, 0.6]))
+BLANK = np.full((2, 2), np.nan)  # of a Cover of two objects
 
 
 def solid(
@@ -154,12 +156,15 @@ def test_occludes_takes_what_was_found_and_is_unknown_where_nothing_could_be() -
     pair = [solid("a", (1.0, 0, 0), box=Box(0, 0, 50, 50)), solid("b", (1.5, 0, 0), box=Box(30, 0, 80, 50))]
     nan = np.nan
     found = stated(
-        pair, cover=Cover(np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]]), np.zeros((2, 4)))
+        pair,
+        cover=Cover(
+            np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]]), np.zeros((2, 4)), BLANK
+        ),
     )
     assert found["a", "occludes", "b"].truth == Truth.TRUE
     assert found["a", "occludes", "b"].value == pytest.approx(0.4)
     assert ("b", "occludes", "a") not in found
-    unseen = truths(pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan), np.zeros((2, 4))))
+    unseen = truths(pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan), np.zeros((2, 4)), BLANK))
     assert unseen["a", "occludes", "b"] == unseen["b", "occludes", "a"] == Truth.UNKNOWN
 
 
@@ -324,6 +329,21 @@ def test_unknown_never_becomes_true_by_noise(objects: list[SceneObject], seed: i
             assert after.get(key) != Truth.TRUE
 
 
+@given(scenes(), st.floats(0.0, 0.2))
+def test_a_larger_sigma_never_settles_what_is_open(objects: list[SceneObject], more: float) -> None:
+    count = len(objects)
+    rng = np.random.default_rng(count)
+    # As much hidden, and as much in doubt, as may be: otherwise nothing that has a place is UNKNOWN.
+    share, gap = rng.uniform(0, 0.2, (2, count, count))
+    cover = Cover(share, gap, rng.uniform(0, 0.1, (count, 4)), rng.uniform(-1, 1, (count, count)))
+    before = truths(objects, cover=cover)
+    after = truths([replace(o, position_sigma=o.position_sigma + more) for o in objects], cover=cover)
+    for key, truth in before.items():
+        if truth == Truth.UNKNOWN:
+            assert after.get(key) != Truth.TRUE
+    assert {key for key, truth in after.items() if truth == Truth.TRUE} <= before.keys()
+
+
 @given(scenes())
 def test_confidence_tells_true_from_open(objects: list[SceneObject]) -> None:
     for relation in stated(objects).values():
@@ -366,18 +386,55 @@ def test_a_hidden_side_leaves_open_what_it_would_decide() -> None:
     pair = [solid("a", (1.0, 0.2, 0.0)), solid("b", (1.0, 0.08, 0.0))]
     nothing = np.zeros((2, 2))
     cut = np.array([[0, 0, 0.05, 0], [0, 0, 0, 0]])
-    found = truths(pair, cover=Cover(nothing, nothing, cut))
+    found = truths(pair, cover=Cover(nothing, nothing, cut, BLANK))
     assert truths(pair)["a", "left_of", "b"] == Truth.TRUE
     assert found["a", "left_of", "b"] == Truth.UNKNOWN
     far = [pair[0], solid("b", (1.0, -0.2, 0.0))]
-    assert truths(far, cover=Cover(nothing, nothing, cut))["a", "left_of", "b"] == Truth.TRUE
+    assert truths(far, cover=Cover(nothing, nothing, cut, BLANK))["a", "left_of", "b"] == Truth.TRUE
 
 
 def test_what_shows_no_bottom_is_not_on_for_sure() -> None:
     pair = [solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.0))]
     nothing = np.zeros((2, 2))
-    found = truths(pair, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]])))
+    found = truths(pair, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK))
     assert found["a", "on", "b"] == found["b", "clear", "b"] == Truth.UNKNOWN
+
+
+def test_what_is_seen_to_stand_on_a_thing_from_above_has_no_hidden_bottom() -> None:
+    pair = [solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.0))]
+    nothing = np.zeros((2, 2))
+    found = truths(
+        pair, ABOVE, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK)
+    )
+    assert found["a", "on", "b"] == Truth.TRUE and ("b", "clear", "b") not in found
+
+
+def test_what_lies_in_a_thing_goes_no_deeper_than_it() -> None:
+    # The rim hides the lower half of a: it cannot reach through the bottom of b.
+    pair = [solid("a", (1.0, 0.0, 0.01), (0.06, 0.06, 0.04)), solid("b", (1.0, 0.0, 0.0), (0.2, 0.2, 0.08))]
+    nothing = np.zeros((2, 2))
+    cut = np.array([[0, 0, 0, 0.2], [0, 0, 0, 0]])
+    assert truths(pair, ABOVE, cover=Cover(nothing, nothing, cut, BLANK))["a", "inside", "b"] == Truth.TRUE
+
+
+def test_nothing_hangs_in_the_air() -> None:
+    # Of a ball on a block, seen from above, the lowest 2.5 cm are round the corner.
+    ball = solid("a", (1.0, 0.0, 0.1125), (0.1, 0.1, 0.075))
+    found = truths([ball, solid("b", (1.0, 0.0, 0.0))], ABOVE)
+    assert found["a", "on", "b"] == found["a", "touching", "b"] == Truth.TRUE
+
+
+def test_what_is_seen_of_a_thing_only_in_the_box_of_another_may_be_the_other() -> None:
+    # A cone on a cube of its colour: what the cube got of the cone makes it look like a bowl around it.
+    cone, cube = solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.05), (0.14, 0.14, 0.2))
+    nothing = np.zeros((2, 2))
+    top = np.array([[np.nan, 0.05], [np.nan, np.nan]])
+    assert truths([cone, cube])["a", "inside", "b"] == Truth.TRUE
+    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), top))
+    assert found["a", "inside", "b"] == found["a", "on", "b"] == found["b", "clear", "b"] == Truth.UNKNOWN
+    rim = np.array([[np.nan, 0.15], [np.nan, np.nan]])  # a bowl's is seen beside what lies in it
+    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), rim))
+    assert found["a", "inside", "b"] == Truth.TRUE
 
 
 def test_the_far_side_that_cannot_be_seen_is_completed() -> None:

@@ -1,0 +1,44 @@
+"""Verdicts on all pairs of objects at once: what holds, what is open, how sure, and by what gap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Judged:
+    """One predicate over all pairs, each (N, N): does it hold, is it open, how sure, and by what gap."""
+
+    holds: Flags
+    unknown: Flags
+    confidence: Floats
+    value: Floats
+
+
+def judged(value: Floats, *conditions: tuple[Floats, Floats]) -> Judged:
+    """Holds where every margin is positive; conditions are (margin, its standard deviation)."""
+    holds = np.logical_and.reduce([margin > 0 for margin, _ in conditions])
+    confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
+    return Judged(holds, np.zeros_like(holds), confidence, value)
+
+
+def agreed(*verdicts: Judged) -> Judged:
+    """Holds where all hold, open where only some do; the gap is the first one's."""
+    holds = np.logical_and.reduce([each.holds for each in verdicts])
+    differ = np.logical_or.reduce([each.holds for each in verdicts]) & ~holds
+    confidence = np.minimum.reduce([each.confidence for each in verdicts])
+    return Judged(holds, differ, np.where(differ, 0.5, confidence), verdicts[0].value)
+
+
+def opened(unknown: Flags) -> Judged:
+    """UNKNOWN where the flags say so, FALSE elsewhere."""
+    shape = unknown.shape
+    confidence = np.where(unknown, 0.5, 0.0)
+    return Judged(np.zeros(shape, dtype=bool), unknown, confidence, np.full(shape, np.nan))
