@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup setup-vllm build demo examples test test-vllm lint train-tiny clean
+.PHONY: help setup setup-vllm build demo examples test colcon-test test-vllm lint train-tiny clean
 
 # How many scenes the demo lasts.
 SCENES ?= 20
@@ -11,7 +11,7 @@ SCENES ?= 20
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## All that is needed, into .venv: a sourced ROS 2 is used, else ROS 2 Kilted comes from wheels
+setup: ## All that is needed, into .venv: a sourced ROS 2 is used, else wheels of one (ROS_DISTRO=kilted or jazzy)
 	@bash environment/setup.sh
 
 setup-vllm: setup ## vLLM for the CPU as well (3.5 GB); with a GPU it is pip install vllm
@@ -28,6 +28,9 @@ examples: build ## The three example planners, on one simulated table
 
 test: build ## Every test, on the real parts
 	@. environment/activate.bash && python -m pytest test $(PYTEST)
+
+colcon-test: build ## The same the way of ROS: colcon test, without the engines that need vLLM
+	@. environment/activate.bash && colcon test --event-handlers console_direct+ && colcon test-result --verbose
 
 test-vllm: build setup-vllm ## The tests of the engines that need vLLM (10 minutes)
 	@. environment/activate.bash && python -m pytest test/vllm test/ros/test_node_on_server.py $(PYTEST)

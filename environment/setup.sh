@@ -1,8 +1,8 @@
 #!/bin/bash
 # Usage: environment/setup.sh: all that this checkout needs, into .venv. Does nothing when nothing has changed.
 #
-# Two worlds. With a ROS 2 sourced, .venv sees that ROS and adds what it lacks. Without one, .venv gets the real
-# ROS 2 Kilted from wheels and is made to look like /opt/ros/kilted.
+# Two worlds. With a ROS 2 sourced, .venv sees that ROS and adds what it lacks. Without one, .venv gets a real ROS 2
+# from wheels, Kilted or the one that ROS_DISTRO names, and is made to look like /opt/ros/kilted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,8 +40,17 @@ if [ -z "$ros" ] && [ -f "$made_for/setup.bash" ]; then
   ros=$made_for
 fi
 world=${ros:-wheels}
+# Of the wheels: the distribution that is here, and the one that is wanted.
+has=$(sed -n 's/^export ROS_DISTRO=//p' .venv/setup.sh 2> /dev/null || true)
+distro=
+if [ -z "$ros" ]; then
+  distro=${ROS_DISTRO:-${has:-kilted}}
+  [ -f "requirements/ros-$distro.txt" ] ||
+    fail "ROS_DISTRO is $distro, which is not sourced here and of which there are no wheels" \
+      "source /opt/ros/$distro/setup.bash; or take wheels: make ROS_DISTRO=kilted, or jazzy"
+fi
 inputs=$(cat requirements/*.txt environment/*.* environment/ros_prefix/* setup.py | sha256sum)
-ready="$world $inputs"
+ready="$world $distro $inputs"
 if [ "$(cat .venv/ready 2> /dev/null)" = "$ready" ]; then
   exit 0
 fi
@@ -102,8 +111,8 @@ CHECK
 
 # ---- The venv --------------------------------------------------------------------------------------------------
 
-if [ -n "$made_for" ] && [ "$made_for" != "$world" ]; then
-  say "Starting afresh: .venv was made for $made_for, now it is $world"
+if [ -n "$made_for" ] && [ "$made_for $has" != "$world $distro" ]; then
+  say "Starting afresh: .venv was made for $made_for $has, now it is $world $distro"
   rm -rf .venv build install
 fi
 if [ ! -f .venv/world ]; then
@@ -130,8 +139,8 @@ install() {
 }
 
 if [ -z "$ros" ]; then
-  install "ROS 2 Kilted, real, from wheels (150 MB to download)" -r requirements/ros-kilted.txt -r requirements/colcon.txt
-  sh environment/make_ros_prefix.sh .venv kilted
+  sh environment/make_ros_prefix.sh .venv "$distro"
+  install "ROS 2 ${distro^}, real, from wheels (150 MB to download)" -r "requirements/ros-$distro.txt" -r requirements/colcon.txt
 elif ! command -v colcon > /dev/null; then
   install "colcon" -r requirements/colcon.txt
 fi

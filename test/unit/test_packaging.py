@@ -1,4 +1,4 @@
-"""What is said twice about the package must be said alike: CMake, setup.py, package.xml, requirements, interfaces."""
+"""What is said twice about the package must be alike: CMake, setup.py, package.xml, requirements, interfaces, docs."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 import pytest
+from catkin_pkg.package import parse_package
 from packaging.requirements import Requirement
 
 import qwenvl_ros
@@ -99,6 +100,21 @@ def test_one_version():
     assert package.findtext("version") == qwenvl_ros.__version__
     changes = (ROOT / "CHANGELOG.rst").read_text()
     assert re.search(r"^(\d+\.\d+\.\d+) \(", changes, re.MULTILINE)[1] == qwenvl_ros.__version__
+
+
+def test_package_xml_is_valid():
+    """By what colcon and bloom read it with: names, email, version, no key twice."""
+    complaints = []
+    parse_package(str(ROOT / "package.xml"), warnings=complaints)
+    assert not complaints
+
+
+def test_where_each_dependency_comes_from_is_told():
+    package = ET.parse(ROOT / "package.xml").getroot()
+    keys = {each.text for each in package if each.tag.endswith("depend")}
+    page = (ROOT / "docs" / "platforms.md").read_text()
+    table = page.partition("| key of package.xml |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| (\w[\w-]*) \|", table, re.MULTILINE)) == keys
 
 
 def test_one_license():
