@@ -13,6 +13,7 @@ import sys
 
 import rclpy
 from geometry_msgs.msg import PoseStamped
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
@@ -20,6 +21,8 @@ from qwenvl_ros.planning.places import NoPlace, place, understood
 from qwenvl_ros.ros import SceneClient
 from qwenvl_ros.ros.conversions.camera import to_pose
 from qwenvl_ros.types import Status, Vector
+
+LISTENER_S = 10.0  # so long is waited for somebody to hear the goal, and for it to have come there
 
 
 def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: float) -> int:
@@ -42,8 +45,9 @@ def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: flo
     print(
         f"{phrase}: ({at.x:.2f}, {at.y:.2f}) m in {scene.reference_frame}, turned by z={turned.z:.2f} w={turned.w:.2f}"
     )
-    heard = client.wait_until(goals.get_subscription_count, 2.0)
+    heard = client.wait_until(goals.get_subscription_count, LISTENER_S)
     goals.publish(goal)
+    goals.wait_for_all_acked(Duration(seconds=LISTENER_S))  # what is on its way ends with this process
     print(f"sent to {goals.topic_name}" if heard else f"nobody listens on {goals.topic_name}")
     return 0
 
