@@ -136,7 +136,8 @@ def _solid(
     if cover is not None:
         # What is seen of a thing only in another one's box, above that one's foot, may be that one's.
         parted = np.where(low[:, None, 2] < top - limits.on_gap, np.fmin(cover.top, top), top)
-        ways.append(_measured(low, high, parted, viewpoint, spread, limits))
+        if (parted < top).any():
+            ways.append(_measured(low, high, parted, viewpoint, spread, limits))
     # What is hidden may go on behind what hides it, and below, where it is round.
     hidden = np.zeros((len(low), 4)) if cover is None else cover.beyond
     most_low, most_high = extents.uncut(low, high, viewpoint, hidden)
