@@ -26,12 +26,14 @@ LISTENER_S = 10.0  # so long is waited for somebody to hear the goal, and for it
 
 
 def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: float) -> int:
-    """Wait until the object is seen, and publish the goal beside it; the exit status."""
+    """Wait until the object is seen and has a position, and publish the goal beside it; the exit status."""
     goals = node.create_publisher(PoseStamped, "goal_pose", 1)
     client = SceneClient(node, max_age=10.0)
     try:
         side, name = understood(phrase)
-        if not client.wait_until(lambda: client.find(name), timeout):
+        # The first scenes of a node may lack depth.
+        placed = client.wait_until(lambda: any(each.position for each in client.find(name) or ()), timeout)
+        if not placed and not client.find(name):
             raise NoPlace(f"no {name} is seen. {client.trouble()}")
         scene = client.scene()
         if scene is None or scene.status is not Status.OK:
@@ -47,7 +49,14 @@ def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: flo
     )
     heard = client.wait_until(goals.get_subscription_count, LISTENER_S)
     goals.publish(goal)
-    goals.wait_for_all_acked(Duration(seconds=LISTENER_S))  # what is on its way ends with this process
+    if not goals.wait_for_all_acked(
+        Duration(seconds=LISTENER_S)
+    ):  # what is on its way ends with this process
+        print(
+            f"{goals.topic_name} has not taken it in {LISTENER_S:g} s; is its listener alive?",
+            file=sys.stderr,
+        )
+        return 1
     print(f"sent to {goals.topic_name}" if heard else f"nobody listens on {goals.topic_name}")
     return 0
 
