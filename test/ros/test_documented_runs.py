@@ -88,7 +88,12 @@ def test_a_reader_gets_through(page, tmp_path):
             elif block.runs_on:
                 terminals.enter_context(terminal(block.text, folder, log))
             else:
-                status = shell(block.text, folder, log).wait()
+                process = shell(block.text, folder, log)
+                try:
+                    status = process.wait(5 * PATIENCE)
+                finally:
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGKILL)
                 said = "\n".join(each.read_text() for each in sorted(logs.iterdir()))
                 assert status == 0, f"{block.text}{said}"
     said = "\n".join(each.read_text() for each in sorted(logs.iterdir()))

@@ -1,5 +1,6 @@
 """The set-up: torchvision is importable beside a CPU build of torch, and costs nothing until it is."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,18 @@ def test_scripts_are_readable_to_bash(script):
 def test_make_without_a_target_explains_the_targets():
     done = run("make", "--no-print-directory")
     assert {"demo", "test", "lint", "train-tiny"} <= {line.split()[1] for line in done.stdout.splitlines()}
+
+
+def test_a_ros_of_which_there_are_no_wheels_is_refused_with_those_that_there_are(tmp_path):
+    for name in ("environment", "requirements", "setup.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ROS_DISTRO": "foxy"}
+    done = subprocess.run(
+        ["bash", "-c", 'cd "$0" && bash ./environment/setup.sh', str(tmp_path)],
+        env=plain,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no wheels" in done.stderr and "make ROS_DISTRO=kilted, or jazzy" in done.stderr
+    assert not (tmp_path / ".venv").exists()
