@@ -13,9 +13,8 @@ from qwenvl_ros.types import Depth, Intrinsics, Pose
 
 Planes = NDArray[np.float32]
 
-_BEYOND = (
-    0.1  # of the picture's field: rays farther out are not projected, a lens model may fold them back in
-)
+# Share of the picture's field beyond which rays are not projected: a lens model may fold them back in.
+_BEYOND = 0.1
 
 
 def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrinsics) -> Depth:
@@ -34,35 +33,29 @@ def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrins
     seen = scaled(lens, width, height)
     share = min(1.0, seen.fx / onto.fx, seen.fy / onto.fy)
     view = scaled(onto, max(1, round(onto.width * share)), max(1, round(onto.height * share)))
-    turn, (right, down, ahead) = (None, (0.0, 0.0, 0.0)) if place is None else _moved(place)
-    rays = _rays(seen, turn)
+    turn, shift = (np.eye(3), np.zeros(3)) if place is None else (place.rotation, place.translation)
+    rays = _rays(seen, np.asarray(turn, np.float64).tobytes())
     far = np.where(depth > 0, depth, np.nan)  # infinity becomes NaN in the products
-    x, y, z = (ray * far + np.float32(shift) for ray, shift in zip(rays, (right, down, ahead), strict=True))
+    x, y, z = (ray * far + np.float32(along) for ray, along in zip(rays, shift, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         u, v = _projected(x, y, z, view)
         inside = (z > 0) & (u >= 0) & (u < view.width) & (v >= 0) & (v < view.height)
-    place_in_view = v[inside].astype(np.int32) * view.width + u[inside].astype(np.int32)
+    pixel = v[inside].astype(np.int32) * view.width + u[inside].astype(np.int32)
     laid = np.full((view.height, view.width), np.inf, np.float32)
-    np.minimum.at(laid.ravel(), place_in_view, z[inside])
+    np.minimum.at(laid.ravel(), pixel, z[inside])
     near = cv2.erode(laid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     laid = np.where(np.isinf(laid), near, laid)
     laid[np.isinf(laid)] = np.nan
     return laid
 
 
-def _moved(place: Pose) -> tuple[bytes, tuple[float, float, float]]:
-    x, y, z = place.translation.tolist()
-    return np.asarray(place.rotation, np.float64).tobytes(), (x, y, z)
-
-
 @lru_cache(maxsize=16)
-def _rays(lens: Intrinsics, rotation: bytes | None) -> Planes:
+def _rays(lens: Intrinsics, rotation: bytes) -> Planes:
     """x, y and z, (3, H, W), of the point at a depth of 1 m of every pixel, turned by a (3, 3) float64 rotation."""
     rows, columns = np.mgrid[: lens.height, : lens.width] + 0.5
     rays = deproject(lens, np.column_stack([columns.ravel(), rows.ravel()]), np.ones(rows.size))
-    if rotation is not None:
-        rays = rays @ np.frombuffer(rotation).reshape(3, 3).T
-    return np.ascontiguousarray(rays.T, np.float32).reshape(3, lens.height, lens.width)
+    turned = np.frombuffer(rotation).reshape(3, 3) @ rays.T
+    return turned.astype(np.float32).reshape(3, lens.height, lens.width)
 
 
 def _projected(x: Planes, y: Planes, z: Planes, view: Intrinsics) -> tuple[Planes, Planes]:
@@ -82,12 +75,9 @@ def _projected(x: Planes, y: Planes, z: Planes, view: Intrinsics) -> tuple[Plane
 @lru_cache(maxsize=16)
 def _field(view: Intrinsics) -> tuple[list[float], list[float]]:
     """Least and greatest (x / z, y / z) that the picture shows, with a margin."""
-    x, y = np.linspace(0, view.width, 33), np.linspace(0, view.height, 33)
-    border = np.concatenate(
-        [np.column_stack([x, np.full(33, edge)]) for edge in (0.0, float(view.height))]
-        + [np.column_stack([np.full(33, edge), y]) for edge in (0.0, float(view.width))]
-    )
-    flat = deproject(view, border, np.ones(len(border)))[:, :2]
+    # Not the border alone: no ray leads to that of a round fisheye picture.
+    x, y = np.meshgrid(np.linspace(0, view.width, 33), np.linspace(0, view.height, 33))
+    flat = deproject(view, np.column_stack([x.ravel(), y.ravel()]), np.ones(x.size))[:, :2]
     low, high = np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)
     margin = _BEYOND * (high - low)
     return (low - margin).tolist(), (high + margin).tolist()

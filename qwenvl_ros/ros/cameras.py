@@ -35,21 +35,25 @@ Message: TypeAlias = Image | CompressedImage
 
 
 class Lens:
-    """The camera model that a CameraInfo topic gives. model: the newest; missing: why there is none."""
+    """The camera model that a CameraInfo topic gives. model: the newest; missing: why there is none.
 
-    def __init__(self, node: Node, topic: str, parameter: str) -> None:
+    parameter: what names the topic. rectified: of rectified images, see intrinsics_of.
+    """
+
+    def __init__(self, node: Node, topic: str, parameter: str, rectified: bool) -> None:
+        self._rectified = rectified
         where = node.resolve_topic_name(topic)
         self.model: Intrinsics | None = None
         self.missing = f"no CameraInfo yet on {where}; start it or set {parameter}"
 
-    def take(self, message: CameraInfo, rectified: bool) -> None:
+    def take(self, message: CameraInfo) -> None:
         """The camera model of a message from now on.
 
         Raises:
             CameraInfoRefused: it cannot be used; there is no model then.
         """
         try:
-            self.model = intrinsics_of(message, rectified)
+            self.model = intrinsics_of(message, self._rectified)
         except CameraInfoRefused as refusal:
             self.model, self.missing = None, str(refusal)
             raise
@@ -89,12 +93,11 @@ class Camera:
         self.since = time.monotonic()
         self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
         self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
-        self._lens = Lens(node, self._topics.get("camera_info", "camera_info"), f"{name}.camera_info_topic")
-        self._depth_lens = (
-            Lens(node, self._topics["depth_info"], f"{name}.depth_info_topic")
-            if "depth_info" in self._topics
-            else None
-        )
+        info = self._topics.get("camera_info", "camera_info")
+        self._lens = Lens(node, info, f"{name}.camera_info_topic", own.rectified)
+        self._depth_lens: Lens | None = None
+        if "depth_info" in self._topics:
+            self._depth_lens = Lens(node, self._topics["depth_info"], f"{name}.depth_info_topic", False)
         self._depth_place = fixed_pose(own.depth_pose)
         self._told_of_another_frame = False
         self._without_pose: deque[tuple[Arrived, float]] = deque()
@@ -183,7 +186,7 @@ class Camera:
 
     def _on_info(self, lens: Lens, message: CameraInfo) -> None:
         try:
-            lens.take(message, self._own.rectified and lens is self._lens)
+            lens.take(message)
         except CameraInfoRefused as refusal:
             self.health.refuse("camera_info", str(refusal))
 

@@ -108,3 +108,11 @@ def test_it_is_no_finer_than_the_depth_was():
     laid = registered(depth, LENS, None, onto)
     assert laid.shape == (24, 32)
     assert np.isfinite(laid).all()
+
+
+def test_a_round_fisheye_picture_has_depth_where_it_is_bright():
+    """No ray leads to its border."""
+    round_one = replace(LENS, distortion_model="equidistant", distortion=(-2.5, 0.0, 0.0, 0.0))
+    depth = np.full((48, 64), 1.0, np.float32)
+    laid = registered(depth, replace(LENS, fx=200.0, fy=200.0), None, round_one)
+    assert np.isfinite(laid[23:25, 31:33]).all()
