@@ -152,6 +152,9 @@ class Renderer:
             np.ravel(matrix).astype(float),
             np.array([*rgb, 1.0], np.float32),
         )
+        # mjv_initGeom leaves these as the memory was; what happens to be CAT_DECOR (4) throws no shadow.
+        geom.category = self._mj.mjtCatBit.mjCAT_DYNAMIC
+        geom.objtype, geom.objid, geom.camdist = self._mj.mjtObj.mjOBJ_UNKNOWN, -1, 0.0
         geom.segid = _ROOM_ID  # one below zero would leave the geom out of the depth picture
         return geom
 

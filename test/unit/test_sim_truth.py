@@ -46,6 +46,18 @@ def test_two_renderers_draw_the_same(renderer):
     assert first.shape == (480, 640, 3) and first.dtype == np.uint8
 
 
+@pytest.mark.parametrize("left", [0, 4, 62, -(2**31)])
+def test_pictures_do_not_depend_on_what_the_memory_held(renderer, left):
+    """MuJoCo leaves some fields of a geom as they were: now and then a new renderer drew no shadows."""
+    layout = next(layout for seed in range(100) if (layout := sample(seed)).light.shadows)
+    first = renderer.rgb(layout)
+    with Renderer(640, 480) as other:
+        for geom in other._scene.geoms:
+            geom.category = geom.objtype = geom.objid = left
+            geom.camdist = float(left)
+        np.testing.assert_array_equal(other.rgb(layout), first)
+
+
 def test_a_closed_renderer_says_so():
     opened = Renderer(64, 48)
     opened.close()
