@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_BESIDE = 3  # pixels beyond the silhouette in which something nearer cuts it off
+BESIDE = 3  # pixels beyond the silhouette in which something nearer cuts it off
 _CUT = 0.3  # share of the columns that must be cut off below for the object to go on down
 _TALLEST = 3.0  # heights for a width, beyond which it does not go on down
 
@@ -88,7 +88,7 @@ def _cut(nearer: Flags, edge: Floats, step: int) -> Flags:
     """Per row, whether something nearer lies within a few pixels beyond the edge."""
     rows, last = np.arange(len(nearer)), nearer.shape[1] - 1
     cut = np.zeros(len(nearer), dtype=bool)
-    for distance in range(_BESIDE):
+    for distance in range(BESIDE):
         cut |= nearer[rows, np.clip(edge.astype(np.int64) + step * distance, 0, last)]
     return cut
 
@@ -113,7 +113,7 @@ def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
     columns = np.flatnonzero(visible.any(axis=0))
     lowest = height - 1 - np.argmax(visible[::-1, columns], axis=0)
     cut = np.zeros(len(columns), dtype=bool)
-    for distance in range(1, _BESIDE + 1):
+    for distance in range(1, BESIDE + 1):
         cut |= nearer[np.minimum(lowest + distance, height - 1), columns]
     if cut.mean() < _CUT:
         return whole

@@ -13,7 +13,7 @@ make geometry surer or less sure near a threshold; what geometry holds for likel
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan, nan
 
 from qwenvl_ros.grounding import PHRASES
@@ -180,12 +180,12 @@ def _join(before: Relation, told: float, probability: float) -> tuple[Relation, 
             truth = Truth.FALSE
         else:
             return before, "unsure"
-        after = replace(before, truth=truth, confidence=probability, value=nan, source=Source.MODEL)
+        after = before._replace(truth=truth, confidence=probability, value=nan, source=Source.MODEL)
         return after, "decided"
     truth = _moved(before.truth, probability)
     confidence = 0.5 if truth is Truth.UNKNOWN else probability
     outcome = "agreed" if (told > 0.5) is (before.truth is Truth.TRUE) else "disagreed"
-    return replace(before, truth=truth, confidence=confidence, source=Source.FUSED), outcome
+    return before._replace(truth=truth, confidence=confidence, source=Source.FUSED), outcome
 
 
 def _moved(before: Truth, probability: float) -> Truth:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.completion import complete, with_top
+from qwenvl_ros.completion import BESIDE, complete, with_top
 from qwenvl_ros.geometry import Lifted
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -24,8 +24,10 @@ from qwenvl_ros.types import Box, Depth, Frame, Occlusion
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
+Labels = NDArray[np.int32]
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
+_ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
 
 
@@ -128,13 +130,14 @@ def estimate(
             continue
         known = extents[index] if extents is not None else None
         cover.top[:, index] = surface.tops
-        crop = _crop(surface, known, depth, scale)
-        visible = _silhouette(surface, crop)
-        others = np.where(visible, -1, owner[crop])
-        near = _nearer(depth[crop], visible, others, surface, limits)
+        # Where nothing nearer is about it, an object does not go on beyond what is seen of it.
+        crop = _crop(surface, known, depth, scale, _ABOUT)
+        visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, limits)
+        if near.any() or carried.any():
+            crop = _crop(surface, known, depth, scale, max(surface.mask.shape))
+            visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, limits)
         if known is None:
             whole = complete(visible, near, surface.foot - crop[0].start, surface.lean)
-            carried = _carried(depth[crop], visible, others, surface, limits)
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
         metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
@@ -156,9 +159,19 @@ def estimate(
     return hidden, cover
 
 
-def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int64]:
+def _around(
+    surface: Lifted, owner: Labels, depth: Depth, crop: Crop, limits: Thresholds
+) -> tuple[Flags, Labels, Flags, Flags]:
+    """Of a crop of owners and depth: an object's own pixels, others' owners, what is nearer, and what stands on it."""
+    visible = _silhouette(surface, crop)
+    others = np.where(visible, np.int32(-1), owner)
+    near = _nearer(depth, visible, others, surface, limits)
+    return visible, others, near, _carried(depth, visible, others, surface, limits)
+
+
+def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> Labels:
     """Index of the object each pixel of the depth image belongs to, -1 for none."""
-    owner = np.full(depth.shape, -1, dtype=np.int64)
+    owner = np.full(depth.shape, -1, dtype=np.int32)
     for index, surface in enumerate(lifted):
         if surface is not None:
             row, column = surface.corner
@@ -167,10 +180,9 @@ def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int64]:
     return owner
 
 
-def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float]) -> Crop:
-    """The part of the depth image in which the whole object may lie: as much again on every side."""
+def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float], margin: int) -> Crop:
+    """The part of the depth image with what is seen and known of an object and `margin` pixels on every side."""
     (top, left), (rows, columns) = surface.corner, surface.mask.shape
-    margin = max(rows, columns)
     low, high = [top - margin, left - margin], [top + rows + margin, left + columns + margin]
     if known is not None:
         low = [min(low[0], int(known.y_min * scale[1])), min(low[1], int(known.x_min * scale[0]))]
@@ -210,9 +222,7 @@ def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:
     return rows[:, None] & columns[None, :]
 
 
-def _carried(
-    depth: Depth, visible: Flags, others: NDArray[np.int64], surface: Lifted, limits: Thresholds
-) -> Flags:
+def _carried(depth: Depth, visible: Flags, others: Labels, surface: Lifted, limits: Thresholds) -> Flags:
     """The pixels of what stands on the object: it meets the object's upper edge at the same depth.
 
     There the two are equally near, and all the same the upper one hides the top behind the edge.
@@ -233,22 +243,18 @@ def _level(surface: Lifted, limits: Thresholds) -> float:
     return max(limits.nearer_object, 3.0 * surface.sigma)
 
 
-def _nearer(
-    depth: Depth, visible: Flags, others: NDArray[np.int64], surface: Lifted, limits: Thresholds
-) -> Flags:
+def _nearer(depth: Depth, visible: Flags, others: Labels, surface: Lifted, limits: Thresholds) -> Flags:
     """The pixels that are nearer than the object's visible pixel next to them."""
     labels = cv2.distanceTransformWithLabels(
         (~visible).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )[1]
-    own = np.zeros(int(labels.max()) + 1)
-    own[labels[visible]] = depth[visible]
-    reference = own[labels]
-    reference = np.where(np.isfinite(reference) & (reference > 0), reference, surface.depth)
-    margin = np.where(
-        others >= 0,
-        _level(surface, limits),
-        max(limits.nearer, limits.nearer_share * surface.range),
-    )
+    known = depth[visible]
     with np.errstate(invalid="ignore"):
-        near: Flags = (depth > 0) & (depth < reference - margin) & ~visible
+        known = np.where(np.isfinite(known) & (known > 0), known, np.float32(surface.depth))
+    own = np.zeros(int(labels.max()) + 1, dtype=np.float32)
+    own[labels[visible]] = known
+    objects, rest = _level(surface, limits), max(limits.nearer, limits.nearer_share * surface.range)
+    margin = np.where(others >= 0, np.float32(objects), np.float32(rest))
+    with np.errstate(invalid="ignore"):
+        near: Flags = (depth > 0) & (depth < own[labels] - margin) & ~visible
     return near

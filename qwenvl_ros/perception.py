@@ -125,6 +125,7 @@ def _objects(
 ) -> tuple[list[SceneObject], Cover]:
     clock = time.perf_counter()
     boxes = [each.detection.box for each in known]
+    frame = geometry.thinned(frame)
     lifted = geometry.lift_all(boxes, frame)
     clock = lap(timings, "lift", clock)
     hidden, cover = occlusion.estimate(boxes, lifted, frame, settings.occlusion)

@@ -276,4 +276,4 @@ def _stated(
         _SOURCES[solid.astype(np.intp)],
         np.array([image_frame, frame], dtype=object)[solid.astype(np.intp)],
     )
-    return list(map(Relation, *(column.tolist() for column in columns)))
+    return list(map(Relation._make, zip(*(column.tolist() for column in columns), strict=True)))

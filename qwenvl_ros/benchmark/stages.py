@@ -28,8 +28,9 @@ def stages(size: tuple[int, int], setup: Setup, times: int) -> dict[str, float]:
     text, placement = sight.answer(rules), grounding.place(frame.width, frame.height, rules)
     queries = setup.perception.queries
     boxes = [one.box for one in grounding.parse(text, placement, queries).detections]
-    lifted = geometry.lift_all(boxes, frame)
-    _, cover = occlusion.estimate(boxes, lifted, frame, setup.perception.occlusion)
+    thin = geometry.thinned(frame)
+    lifted = geometry.lift_all(boxes, thin)
+    _, cover = occlusion.estimate(boxes, lifted, thin, setup.perception.occlusion)
     objects = scene_of(frame, text, setup).objects
     view, slots = geometry.view_of(frame), Slots()
 
@@ -41,9 +42,9 @@ def stages(size: tuple[int, int], setup: Setup, times: int) -> dict[str, float]:
         "queue": milliseconds(queue, times),
         "prompt": milliseconds(lambda: prepared(frame, setup), times),
         "parse": milliseconds(lambda: grounding.parse(text, placement, queries), times),
-        "lift": milliseconds(lambda: geometry.lift_all(boxes, frame), times),
+        "lift": milliseconds(lambda: geometry.lift_all(boxes, geometry.thinned(frame)), times),
         "occlusion": milliseconds(
-            lambda: occlusion.estimate(boxes, lifted, frame, setup.perception.occlusion), times
+            lambda: occlusion.estimate(boxes, lifted, thin, setup.perception.occlusion), times
         ),
         "relations": milliseconds(
             lambda: relations.find(

@@ -5,7 +5,7 @@ the optical axis, NaN = no return; zero, negative and infinite values count as n
 """
 
 from qwenvl_ros.geometry.camera import View, apply, deproject, inverse, pose, project, scaled, view_of
-from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all
+from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all, thinned
 from qwenvl_ros.geometry.registration import registered
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "project",
     "registered",
     "scaled",
+    "thinned",
     "view_of",
 ]

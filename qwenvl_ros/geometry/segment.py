@@ -118,11 +118,15 @@ def _pieces(depth: Depth, solid: Mask, noise: float) -> Labels:
             whole[far] &= ~(step > jump[near])
             whole[near] &= ~(-step > jump[far])
     labels = cv2.connectedComponents(whole.astype(np.uint8), connectivity=4)[1].astype(np.int32)
-    missing = solid & (labels == 0)
+    rows, columns = np.nonzero(solid & (labels == 0))
     for _ in range(2):  # back to the neighbour they are even with
-        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-            other, beside = np.roll(labels, shift, axis), np.roll(depth, shift, axis)
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            # Those at the border have none beyond it: themselves stand in, which have no label.
+            y = np.clip(rows + down, 0, labels.shape[0] - 1)
+            x = np.clip(columns + right, 0, labels.shape[1] - 1)
+            other, step = labels[y, x], np.abs(depth[y, x] - depth[rows, columns])
             with np.errstate(invalid="ignore"):
-                take = missing & (labels == 0) & (other > 0) & (np.abs(beside - depth) < jump)
-            labels[take] = other[take]
+                take = (other > 0) & (step < jump[rows, columns])
+            labels[rows[take], columns[take]] = other[take]
+            rows, columns = rows[~take], columns[~take]
     return labels

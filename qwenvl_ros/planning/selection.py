@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from qwenvl_ros.planning.truths import check, named
 from qwenvl_ros.relations import CONVERSE, SYMMETRIC
@@ -65,7 +65,7 @@ def _turned(stated: Relation) -> Relation | None:
     predicate = _TURNED.get(stated.predicate)
     if predicate is None:
         return None
-    return replace(stated, predicate=predicate, subject_id=stated.object_id, object_id=stated.subject_id)
+    return stated._replace(predicate=predicate, subject_id=stated.object_id, object_id=stated.subject_id)
 
 
 def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[str]:

@@ -246,7 +246,7 @@ def _renamed(scene: Scene, names: dict[str, str]) -> Scene:
     """The scene with other ids."""
     objects: list[SceneObject] = [dataclasses.replace(each, id=names[each.id]) for each in scene.objects]
     relations = [
-        dataclasses.replace(each, subject_id=names[each.subject_id], object_id=names[each.object_id])
+        each._replace(subject_id=names[each.subject_id], object_id=names[each.object_id])
         for each in scene.relations
     ]
     return dataclasses.replace(scene, objects=tuple(objects), relations=tuple(relations))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import isnan, nan
 
 import numpy as np
@@ -404,6 +403,6 @@ def test_fused_scenes_keep_the_laws_of_relations(drawn, data):
         if any(r.truth is Truth.TRUE for r in on):
             assert clear_of(each.id, found) is None
     silent, _ = fused(geometric, dict.fromkeys(told, nan), objects, RELIABILITY)
-    assert [replace(r, value=0.0) for r in silent.values()] == [
-        replace(r, value=0.0) for r in geometric if r.truth is not Truth.FALSE
+    assert [r._replace(value=0.0) for r in silent.values()] == [
+        r._replace(value=0.0) for r in geometric if r.truth is not Truth.FALSE
     ]

@@ -74,7 +74,7 @@ def test_unknown_is_kept_and_nothing_else_is_changed():
 def test_converses_are_told_in_the_direction_that_was_asked():
     (found,) = select([SCENE], "bowl", "right_of", "mug_1").relations
     stated = SCENE.relations[0]
-    assert found == replace(stated, subject_id="bowl_1", predicate="right_of", object_id="mug_1")
+    assert found == stated._replace(subject_id="bowl_1", predicate="right_of", object_id="mug_1")
     assert told("", "right_of", "") == [
         ("bowl_1", "right_of", "mug_1"),
         ("bowl_1", "right_of", "mug_2"),
