@@ -149,7 +149,10 @@ def _tops(
 ) -> tuple[float, ...]:
     """See Lifted.tops; of pixels (N,) each with their heights, metres."""
     tops = np.full(len(boxes), np.nan)
+    left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
     for index, box in enumerate(boxes):
+        if box.x_max < left or box.x_min > right or box.y_max < top or box.y_min > bottom:
+            continue
         within = (columns + 0.5 >= box.x_min) & (columns + 0.5 <= box.x_max)
         within &= (rows + 0.5 >= box.y_min) & (rows + 0.5 <= box.y_max)
         if within.any() and (~within).sum() >= FEWEST_PIXELS:

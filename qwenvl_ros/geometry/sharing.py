@@ -73,6 +73,9 @@ def share_out(
     best = np.full(pieces.shape, -np.inf, dtype=np.float32)
     for index, window in enumerate(windows):
         claimed = claims[index][pieces[window]]
+        if not (claimed & (wanted[window] > 1)).any():
+            owner[window][claimed] = index
+            continue
         fit = _likeness(colours[window], claimed, claimed & (wanted[window] == 1), boxes[index].area)
         take = claimed & (fit > best[window])
         owner[window][take] = index
