@@ -28,6 +28,7 @@ Labels = NDArray[np.int32]
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
+_BEHIND = 0.025  # metres by which what hides a thing may be farther than the middle of what is seen of it: on its top
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
 
 
@@ -147,13 +148,16 @@ def estimate(
         if carried.any():
             whole = with_top(whole, carried)
         covered = whole & (near | carried)
+        for other in np.unique(others[covered & (others >= 0)]):
+            part = covered & (others == other)
+            gap = surface.depth - float(np.median(depth[crop][part]))
+            if gap < -_BEHIND:  # it stands behind and touches
+                covered &= ~part
+            else:
+                cover.gap[other, index] = gap
         total = int(visible.sum()) + int(covered.sum())
         who = np.bincount(others[covered] + 1, minlength=count + 1)[1:]
         cover.share[:, index] = who / total
-        for other in np.flatnonzero(who):
-            cover.gap[other, index] = surface.depth - float(
-                np.median(depth[crop][covered & (others == other)])
-            )
         fraction = int(visible.sum()) / total
         hidden[index] = Hidden(classify(fraction), fraction, int(np.argmax(who)) if who.any() else None)
     return hidden, cover

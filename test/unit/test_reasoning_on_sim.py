@@ -14,6 +14,7 @@ from qwenvl_ros.evaluation.reasoning_scores import Reasoning, reasoning
 from qwenvl_ros.evaluation.sights import sights
 from qwenvl_ros.perception import PerceptionSettings
 from qwenvl_ros.sim.sensor import Sensor
+from qwenvl_ros.types import Truth
 
 SEEDS = range(72_000, 72_030)
 COMMON = ("left_of", "in_front_of", "near", "clear")
@@ -76,3 +77,11 @@ def test_occlusion_is_measured_and_its_cause_found(clean: Reasoning, noisy: Reas
 def test_centres_are_where_the_surfaces_are(clean: Reasoning, noisy: Reasoning) -> None:
     for result in (clean, noisy):
         assert result.centre_error_m <= 0.006 and result.centre_within >= 0.97
+
+
+@pytest.mark.parametrize("seed", [60_067, 60_166, 60_194, 70_167])
+def test_what_stands_behind_and_touches_hides_nothing(seed: int) -> None:
+    """It meets the upper edge of what stands before it, as what stands on that would, but farther away."""
+    (one,) = sights([seed], Sensor())
+    faults = findings(one, one.true_answer, PerceptionSettings()).faults
+    assert not [each for each in faults if each.predicate == "occludes" and each.said is Truth.TRUE]
