@@ -73,7 +73,7 @@ def share_out(
     best = np.full(pieces.shape, -np.inf, dtype=np.float32)
     for index, window in enumerate(windows):
         claimed = claims[index][pieces[window]]
-        if not (claimed & (wanted[window] > 1)).any():
+        if not (claimed & (wanted[window] > 1)).any():  # nobody else wants any of it
             owner[window][claimed] = index
             continue
         fit = _likeness(colours[window], claimed, claimed & (wanted[window] == 1), boxes[index].area)

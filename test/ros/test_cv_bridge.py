@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
+cv_bridge = pytest.importorskip(
+    "cv_bridge", reason="cv_bridge is not installed: sudo apt-get install ros-$ROS_DISTRO-cv-bridge"
+)
 
 from qwenvl_ros.ros.conversions.camera import image_of  # noqa: E402
 

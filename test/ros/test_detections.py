@@ -12,7 +12,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-vision = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
+vision = pytest.importorskip(
+    "vision_msgs.msg", reason="vision_msgs is not installed: sudo apt-get install ros-$ROS_DISTRO-vision-msgs"
+)
 
 from qwenvl_ros.ros.conversions import detections as convert  # noqa: E402
 from qwenvl_ros.ros.conversions.camera import to_camera_info, to_depth_image  # noqa: E402

@@ -10,7 +10,9 @@ import pytest
 from conftest import PATIENCE, ROOT
 from rcl_interfaces.srv import GetParameters
 
-pytest.importorskip("launch_ros")
+pytest.importorskip(
+    "launch_ros", reason="launch_ros is not installed: sudo apt-get install ros-$ROS_DISTRO-launch-ros"
+)
 
 RUN = """
 import sys

@@ -80,7 +80,10 @@ def test_the_simulators_truth_against_itself_and_against_a_node(run, start, tmp_
 
 
 def test_detections_as_the_truth_with_numbers_for_names(near, run, tmp_path):
-    vision = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
+    vision = pytest.importorskip(
+        "vision_msgs.msg",
+        reason="vision_msgs is not installed: sudo apt-get install ros-$ROS_DISTRO-vision-msgs",
+    )
     from qwenvl_ros.ros.conversions.detections import to_detections_2d
 
     truths = near.publisher(vision.Detection2DArray, "/boxes")

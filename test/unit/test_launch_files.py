@@ -10,7 +10,10 @@ from qwenvl_ros import dds
 from qwenvl_ros.ros.launching import LAUNCHES
 
 ROOT = Path(__file__).resolve().parents[2]
-pytest.importorskip("launch_ros.actions", reason="ROS 2's launch_ros is not installed: it is not on PyPI")
+pytest.importorskip(
+    "launch_ros.actions",
+    reason="ROS 2's launch_ros is not installed: sudo apt-get install ros-$ROS_DISTRO-launch-ros",
+)
 
 import launch  # noqa: E402
 from launch.actions import ExecuteProcess, OpaqueFunction  # noqa: E402
