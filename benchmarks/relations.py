@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from qwenvl_ros import relations
 from qwenvl_ros.benchmark.figures import milliseconds
 from qwenvl_ros.geometry import View
+from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.types import Box, SceneObject
 
@@ -46,7 +47,7 @@ def table(count: int, rng: np.random.Generator) -> tuple[list[SceneObject], Cove
     share = np.where(rng.random((count, count)) < 0.02, 0.3, 0.0)
     beyond = np.where(rng.random((count, 4)) < 0.05, 0.02, 0.0)
     unknown = np.full((count, count), np.nan)
-    return objects, Cover(share, unknown, beyond, unknown)
+    return objects, Cover(share, unknown, beyond, unknown, np.full((count, AXES, 2), np.nan))
 
 
 def main() -> None:

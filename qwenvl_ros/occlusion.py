@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qwenvl_ros.completion import BESIDE, complete, with_top
 from qwenvl_ros.geometry import Lifted
+from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
 
@@ -72,6 +73,7 @@ class Cover:
     where it hides nothing). share is NaN where it could not be observed.
     beyond: (N, 4), how far each object's whole silhouette goes beyond the visible one to the left, up, right and
     down in the image, metres at its depth; 0 where it is not cut off.
+    outline: (N, AXES, 2), `Lifted.outline` of each object; NaN where it was not lifted.
     top: height up to which object j is seen outside the box of object i, metres; NaN where that is not known.
     """
 
@@ -79,6 +81,7 @@ class Cover:
     gap: Floats
     beyond: Floats
     top: Floats
+    outline: Floats
 
 
 def classify(visible_fraction: float) -> Occlusion:
@@ -119,7 +122,9 @@ def estimate(
     limits = thresholds or Thresholds()
     count = len(boxes)
     nothing = np.full((count, count), nan)
-    cover = Cover(nothing.copy(), nothing.copy(), np.zeros((count, 4)), nothing.copy())
+    cover = Cover(
+        nothing.copy(), nothing.copy(), np.zeros((count, 4)), nothing.copy(), np.full((count, AXES, 2), nan)
+    )
     hidden = [Hidden()] * count
     depth, camera = frame.depth, frame.intrinsics
     if depth is None or camera is None:
@@ -130,7 +135,7 @@ def estimate(
         if surface is None:
             continue
         known = extents[index] if extents is not None else None
-        cover.top[:, index] = surface.tops
+        cover.top[:, index], cover.outline[index] = surface.tops, surface.outline
         # Where nothing nearer is about it, an object does not go on beyond what is seen of it.
         crop = _crop(surface, known, depth, scale, _ABOUT)
         visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, limits)

@@ -120,7 +120,8 @@ def _solid(
     sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
     spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
     viewpoint = axes @ view.viewpoint
-    low, high = extents.unseen_back(centre - half, centre + half, viewpoint)  # columns: right, forward, up
+    seen = np.full((len(objects), extents.AXES, 2), np.nan) if cover is None else cover.outline
+    low, high = extents.unseen_back(centre - half, centre + half, viewpoint, seen)  # right, forward, up
     low, floor = extents.rested(
         low,
         high,
@@ -132,27 +133,36 @@ def _solid(
         lie=limits.inside_share,
     )
     top = np.tile(high[:, 2], (len(low), 1))
-    ways = [_measured(low, high, top, viewpoint, spread, limits)]
+    gap = extents.gap(low, high, extents.whole(low, high, seen, viewpoint))
+    ways = [_measured(low, high, top, gap, viewpoint, spread, limits)]
     if cover is not None:
         # What is seen of a thing only in another one's box, above that one's foot, may be that one's.
         parted = np.where(low[:, None, 2] < top - limits.on_gap, np.fmin(cover.top, top), top)
         if (parted < top).any():
-            ways.append(_measured(low, high, parted, viewpoint, spread, limits))
+            ways.append(_measured(low, high, parted, gap, viewpoint, spread, limits))
     # What is hidden may go on behind what hides it, and below, where it is round.
     hidden = np.zeros((len(low), 4)) if cover is None else cover.beyond
     most_low, most_high = extents.uncut(low, high, viewpoint, hidden)
     most_low[:, 2] = np.maximum(most_low[:, 2] - extents.underside(low, high, viewpoint), floor)
     top = np.tile(most_high[:, 2], (len(low), 1))
-    ways.append(_measured(most_low, most_high, top, viewpoint, spread, limits))
+    gap = extents.gap(most_low, most_high, extents.whole(most_low, most_high, seen, viewpoint))
+    ways.append(_measured(most_low, most_high, top, gap, viewpoint, spread, limits))
     return {predicate: agreed(*(way[predicate] for way in ways)) for predicate in ways[0]}
 
 
 def _measured(
-    low: Floats, high: Floats, top: Floats, viewpoint: Floats, spread: Floats, limits: Thresholds
+    low: Floats,
+    high: Floats,
+    top: Floats,
+    gap: Floats,
+    viewpoint: Floats,
+    spread: Floats,
+    limits: Thresholds,
 ) -> dict[str, Judged]:
     """Predicates of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres.
 
     top: (N, N), metres, height up to which the second one reaches where the first one is concerned.
+    gap: (N, N), metres, between surfaces.
     """
     away = np.linalg.norm((low + high) / 2 - viewpoint, axis=1)
     edge = np.hypot(spread, _METRIC_FLOOR)
@@ -165,7 +175,6 @@ def _measured(
     floor = size[:, 0] * size[:, 1]
     footing = extents.footing(low, high)
     footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
-    gap = extents.gap(low, high)
     rise = low[:, None, 2] - top
     slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.

@@ -10,18 +10,46 @@ import numpy as np
 
 from qwenvl_ros.geometry.camera import Floats
 
+_ENOUGH = 2000  # points: more cost time and tell little more
+_TURNS = np.arange(12) * np.pi / 12
+_HEADINGS = np.column_stack([np.cos(_TURNS), np.sin(_TURNS)])  # right, forward
+_TILTS = np.radians([-45.0, -22.0, 0.0, 22.0, 45.0])
+_AXES = np.array([[*heading * np.cos(tilt), np.sin(tilt)] for heading in _HEADINGS for tilt in _TILTS])
+AXES = len(_AXES)
+_LEVEL, _TILTED = np.flatnonzero(_AXES[:, 2] == 0), np.flatnonzero(_AXES[:, 2])
+_DIRECTIONS = np.concatenate([_AXES, -_AXES])
+_OPPOSITE = np.roll(np.arange(2 * AXES), AXES)
+_TURNED = (_DIRECTIONS * (-1, -1, 1) @ _DIRECTIONS.T).argmax(axis=1)  # half a turn on, as much up or down
+_SHOWN = (
+    -0.35
+)  # cosine to the line of sight: a little round the corner a thing reaches no farther than at the corner
 
-def unseen_back(low: Floats, high: Floats, viewpoint: Floats) -> tuple[Floats, Floats]:
-    """Extents with the far side, which cannot be seen: as deep as wide, or as high if that is less."""
+
+def unseen_back(low: Floats, high: Floats, viewpoint: Floats, seen: Floats) -> tuple[Floats, Floats]:
+    """Extents with the far side, which cannot be seen: like the near one, as deep as wide, or as high if that is less.
+
+    seen: see whole.
+    """
     size = high - low
-    depth = np.minimum(size[:, :2].max(axis=1), size[:, 2])
     sight = (low + high)[:, :2] / 2 - viewpoint[:2]
-    rows, along = np.arange(len(low)), np.argmax(np.abs(sight), axis=1)
-    missing = np.maximum(depth - size[rows, along], 0.0)
-    back = sight[rows, along] > 0
+    sight /= np.maximum(np.linalg.norm(sight, axis=1), 1e-9)[:, None]
+    least, most = seen[:, _LEVEL, 0], seen[:, _LEVEL, 1]
+    known = np.isfinite(least)
+    middle, half = (low + high)[:, :2] / 2 @ _HEADINGS.T, size[:, :2] / 2 @ np.abs(_HEADINGS).T
+    least, most = np.where(known, least, middle - half), np.where(known, most, middle + half)
+    # The headings next to the line of sight and across it, the former away from the viewpoint.
+    rows, along = np.arange(len(low)), np.argmax(np.abs(sight @ _HEADINGS.T), axis=1)
+    across = (along + len(_HEADINGS) // 2) % len(_HEADINGS)
+    away = np.sign((sight * _HEADINGS[along]).sum(axis=1))
+    depth = np.minimum((most - least)[rows, across], size[:, 2] + underside(low, high, viewpoint))
+    missing = np.maximum(depth - (most - least)[rows, along], 0.0)
+    centre = ((least + most)[rows, along] + away * missing)[:, None] / 2 * _HEADINGS[along]
+    centre += (least + most)[rows, across, None] / 2 * _HEADINGS[across]
+    back = sight * missing[:, None]
     low, high = low.copy(), high.copy()
-    high[rows, along] += np.where(back, missing, 0.0)
-    low[rows, along] -= np.where(back, 0.0, missing)
+    opposite = 2 * centre - high[:, :2], 2 * centre - low[:, :2]
+    low[:, :2] = np.maximum(np.minimum(low[:, :2], opposite[0]), low[:, :2] + np.minimum(back, 0.0))
+    high[:, :2] = np.minimum(np.maximum(high[:, :2], opposite[1]), high[:, :2] + np.maximum(back, 0.0))
     return low, high
 
 
@@ -93,16 +121,44 @@ def footing(low: Floats, high: Floats) -> Floats:
     return share
 
 
-def gap(low: Floats, high: Floats) -> Floats:
-    """(N, N): least distance between surfaces, metres, of things as upright elliptic cylinders; negative = overlap."""
-    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
-    step = middle[None, :, :2] - middle[:, None, :2]
-    distance = np.linalg.norm(step, axis=2)
-    ray = step / np.maximum(distance, 1e-9)[..., None]
-    radius = 1.0 / np.maximum(np.linalg.norm(ray / half[:, None, :2], axis=2), 1e-9)  # of the row's thing
-    narrow = half[:, :2].min(axis=1)  # of things with one axis there is no direction from one to the other
-    aside = np.where(distance > 1e-9, distance - radius - radius.T, -narrow[:, None] - narrow[None, :])
+def spans(points: Floats) -> Floats:
+    """(AXES, 2): the least and the most of points (M, 3), right, forward and up, along each of the axes."""
+    along = points[:: max(1, len(points) // _ENOUGH)] @ _AXES.T
+    return np.column_stack([along.min(axis=0), along.max(axis=0)])
+
+
+def whole(low: Floats, high: Floats, seen: Floats, viewpoint: Floats) -> Floats:
+    """(N, AXES, 2): the least and the most of whole things along each of the axes, metres.
+
+    What cannot be seen is taken to be like what can: the far side like the near one, and what neither of the two shows
+    like what is opposite. Where nothing is known a thing is an upright elliptic cylinder.
+
+    seen: (N, AXES, 2), `spans` of what is seen of each; NaN = not known.
+    """
+    middle, half = (low + high) / 2, (high - low) / 2
+    along = middle @ _AXES.T
+    reach = np.concatenate(
+        [seen[..., 1] - along, along - seen[..., 0]], axis=1
+    )  # from the middle, (N, directions)
+    sight = viewpoint - middle
+    shown = sight @ _DIRECTIONS.T >= _SHOWN * np.linalg.norm(sight, axis=1)[:, None]
+    alike = np.where(shown[:, _TURNED], reach[:, _TURNED], reach[:, _OPPOSITE])
+    reach = np.where(shown, reach, np.maximum(reach, alike))
+    box = half @ np.abs(_DIRECTIONS).T
+    drum = np.sqrt(half[:, :2] ** 2 @ _DIRECTIONS[:, :2].T ** 2) + half[:, 2:] * np.abs(_DIRECTIONS[:, 2])
+    reach = np.where(np.isfinite(reach), np.maximum(np.minimum(reach, box), 0.0), drum)
+    return np.stack([along - reach[:, AXES:], along + reach[:, :AXES]], axis=2)
+
+
+def gap(low: Floats, high: Floats, ends: Floats) -> Floats:
+    """(N, N): least distance between the surfaces of things, metres; negative = overlap. ends: of `whole`.
+
+    Convex things are as far apart as they are along the axis that separates them best.
+    """
+    least, most = np.ascontiguousarray(ends.T)  # (AXES, N)
+    aside, tilted = ((least[axes, None, :] - most[axes, :, None]).max(axis=0) for axes in (_LEVEL, _TILTED))
+    aside, tilted = np.maximum(aside, aside.T), np.maximum(tilted, tilted.T)
     over = np.maximum(low[:, None, 2], low[None, :, 2]) - np.minimum(high[:, None, 2], high[None, :, 2])
     apart = np.hypot(np.maximum(aside, 0.0), np.maximum(over, 0.0))
-    signed: Floats = np.where(apart > 0, apart, np.maximum(aside, over))
+    signed: Floats = np.maximum(np.where(apart > 0, apart, np.maximum(aside, over)), tilted)
     return signed

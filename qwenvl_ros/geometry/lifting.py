@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled, view_of
+from qwenvl_ros.geometry.extents import spans
 from qwenvl_ros.geometry.segment import Segments, segment
 from qwenvl_ros.geometry.sharing import FEWEST_PIXELS
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
@@ -34,6 +35,7 @@ class Lifted:
     foot: row of the depth image, pixels, where the front of the object would meet the plane below it; NaN = none.
     lean: how upright lines lean in the image there, columns per row; 0 when there is no plane below it.
     mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
+    outline: (AXES, 2), `extents.spans` of the visible surface in columns right, forward, up of the view, metres.
     tops: for each box of the frame, the height up to which the object is seen outside that box, metres in the reference
     frame; NaN where the two do not overlap, or where nothing is seen outside.
     """
@@ -47,6 +49,7 @@ class Lifted:
     lean: float
     corner: tuple[int, int]
     mask: Mask
+    outline: Floats
     tops: tuple[float, ...]
 
     @property
@@ -101,13 +104,13 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     first = [next(i for i, other in enumerate(inside) if box.iou(other) > _SAME_BOX) for box in inside]
     kept = sorted(set(first))
     found = segment([inside[i] for i in kept], depth, image, camera)
-    up = view_of(frame).up
-    lifted = {i: _lifted(index, found, camera, frame.pose, inside, up) for index, i in enumerate(kept)}
+    axes = view_of(frame).axes()
+    lifted = {i: _lifted(index, found, camera, frame.pose, inside, axes) for index, i in enumerate(kept)}
     return [lifted[i] for i in first]
 
 
 def _lifted(
-    index: int, found: Segments, camera: Intrinsics, pose: Pose | None, boxes: Sequence[Box], up: Floats
+    index: int, found: Segments, camera: Intrinsics, pose: Pose | None, boxes: Sequence[Box], axes: Floats
 ) -> Lifted | None:
     window, mask = found.masks[index]
     rows, columns = np.nonzero(mask)
@@ -122,6 +125,7 @@ def _lifted(
         return None
     placed = apply(pose, np.concatenate([points, _feet(points, found)]))
     low, high = np.percentile(placed, (_TRIM, 100 - _TRIM), axis=0)
+    steady = placed[((placed >= low) & (placed <= high)).all(axis=1)]
     median = float(np.median(depth))
     # Points are pixel centres; the surface goes on to the pixels' edges.
     across = np.eye(3)[:, :2] if pose is None else pose.rotation[:, :2]
@@ -130,6 +134,7 @@ def _lifted(
     mask = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), dtype=bool)
     mask[rows - top, columns - left] = True
     foot, lean = _foot(points, found, camera)
+    up, wide = axes[2], np.array([-1.0, 1.0]) * edge.max()
     return Lifted(
         low=_vector(low - edge),
         high=_vector(high + edge),
@@ -140,6 +145,7 @@ def _lifted(
         lean=lean,
         corner=(top, left),
         mask=mask,
+        outline=spans(steady @ axes.T) + wide,
         tops=_tops(columns, rows, placed[: len(rows)] @ up, boxes, float(np.abs(up) @ edge)),
     )
 

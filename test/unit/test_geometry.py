@@ -343,6 +343,8 @@ def test_hostile_depth_never_raises_and_never_gives_nonsense(seed: int) -> None:
 def test_the_gap_of_things_on_one_axis_does_not_depend_on_their_order() -> None:
     """A narrow thing in the middle of a wide one: they overlap by as much in both directions."""
     low = np.array([[-0.125, -0.125, 0.0], [-0.5, -0.25, 0.0]])
-    gaps = extents.gap(low, -low + np.array([0.0, 0.0, 2.0]))
+    high = -low + np.array([0.0, 0.0, 2.0])
+    nothing = np.full((2, extents.AXES, 2), np.nan)
+    gaps = extents.gap(low, high, extents.whole(low, high, nothing, np.array([0.0, -2.0, 1.0])))
     np.testing.assert_allclose(gaps, gaps.T)
     assert gaps[0, 1] == pytest.approx(-0.375)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwenvl_ros.geometry import View, view_of
+from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC, Thresholds, find
 from qwenvl_ros.types import Box, Frame, Pose, Relation, SceneObject, Source, Truth, Vector
@@ -27,7 +28,7 @@ BODY = view_of(FRAME)  # x forward, y left, z up, seen from the origin
 OPTICAL = view_of(replace(FRAME, pose=None))
 AWAY = Box(0, 0, 1, 1)
 ABOVE = replace(BODY, viewpoint=np.array([0.0, 0.0, 0.6]))
-BLANK = np.full((2, 2), np.nan)  # of a Cover of two objects
+BLANK, UNSEEN = np.full((2, 2), np.nan), np.full((2, AXES, 2), np.nan)  # of a Cover of two objects
 
 
 def solid(
@@ -158,13 +159,15 @@ def test_occludes_takes_what_was_found_and_is_unknown_where_nothing_could_be() -
     found = stated(
         pair,
         cover=Cover(
-            np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]]), np.zeros((2, 4)), BLANK
+            np.array([[0, 0.3], [0, 0]]), np.array([[nan, 0.4], [nan, nan]]), np.zeros((2, 4)), BLANK, UNSEEN
         ),
     )
     assert found["a", "occludes", "b"].truth == Truth.TRUE
     assert found["a", "occludes", "b"].value == pytest.approx(0.4)
     assert ("b", "occludes", "a") not in found
-    unseen = truths(pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan), np.zeros((2, 4)), BLANK))
+    unseen = truths(
+        pair, cover=Cover(np.full((2, 2), nan), np.full((2, 2), nan), np.zeros((2, 4)), BLANK, UNSEEN)
+    )
     assert unseen["a", "occludes", "b"] == unseen["b", "occludes", "a"] == Truth.UNKNOWN
 
 
@@ -335,7 +338,8 @@ def test_a_larger_sigma_never_settles_what_is_open(objects: list[SceneObject], m
     rng = np.random.default_rng(count)
     # As much hidden, and as much in doubt, as may be: otherwise nothing that has a place is UNKNOWN.
     share, gap = rng.uniform(0, 0.2, (2, count, count))
-    cover = Cover(share, gap, rng.uniform(0, 0.1, (count, 4)), rng.uniform(-1, 1, (count, count)))
+    outline = np.sort(rng.uniform(-0.1, 0.1, (count, AXES, 2)))
+    cover = Cover(share, gap, rng.uniform(0, 0.1, (count, 4)), rng.uniform(-1, 1, (count, count)), outline)
     before = truths(objects, cover=cover)
     after = truths([replace(o, position_sigma=o.position_sigma + more) for o in objects], cover=cover)
     for key, truth in before.items():
@@ -386,17 +390,19 @@ def test_a_hidden_side_leaves_open_what_it_would_decide() -> None:
     pair = [solid("a", (1.0, 0.2, 0.0)), solid("b", (1.0, 0.08, 0.0))]
     nothing = np.zeros((2, 2))
     cut = np.array([[0, 0, 0.05, 0], [0, 0, 0, 0]])
-    found = truths(pair, cover=Cover(nothing, nothing, cut, BLANK))
+    found = truths(pair, cover=Cover(nothing, nothing, cut, BLANK, UNSEEN))
     assert truths(pair)["a", "left_of", "b"] == Truth.TRUE
     assert found["a", "left_of", "b"] == Truth.UNKNOWN
     far = [pair[0], solid("b", (1.0, -0.2, 0.0))]
-    assert truths(far, cover=Cover(nothing, nothing, cut, BLANK))["a", "left_of", "b"] == Truth.TRUE
+    assert truths(far, cover=Cover(nothing, nothing, cut, BLANK, UNSEEN))["a", "left_of", "b"] == Truth.TRUE
 
 
 def test_what_shows_no_bottom_is_not_on_for_sure() -> None:
     pair = [solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.0))]
     nothing = np.zeros((2, 2))
-    found = truths(pair, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK))
+    found = truths(
+        pair, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK, UNSEEN)
+    )
     assert found["a", "on", "b"] == found["b", "clear", "b"] == Truth.UNKNOWN
 
 
@@ -404,7 +410,7 @@ def test_what_is_seen_to_stand_on_a_thing_from_above_has_no_hidden_bottom() -> N
     pair = [solid("a", (1.0, 0.0, 0.1)), solid("b", (1.0, 0.0, 0.0))]
     nothing = np.zeros((2, 2))
     found = truths(
-        pair, ABOVE, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK)
+        pair, ABOVE, cover=Cover(nothing, nothing, np.array([[0, 0, 0, 0.06], [0, 0, 0, 0]]), BLANK, UNSEEN)
     )
     assert found["a", "on", "b"] == Truth.TRUE and ("b", "clear", "b") not in found
 
@@ -414,7 +420,10 @@ def test_what_lies_in_a_thing_goes_no_deeper_than_it() -> None:
     pair = [solid("a", (1.0, 0.0, 0.01), (0.06, 0.06, 0.04)), solid("b", (1.0, 0.0, 0.0), (0.2, 0.2, 0.08))]
     nothing = np.zeros((2, 2))
     cut = np.array([[0, 0, 0, 0.2], [0, 0, 0, 0]])
-    assert truths(pair, ABOVE, cover=Cover(nothing, nothing, cut, BLANK))["a", "inside", "b"] == Truth.TRUE
+    assert (
+        truths(pair, ABOVE, cover=Cover(nothing, nothing, cut, BLANK, UNSEEN))["a", "inside", "b"]
+        == Truth.TRUE
+    )
 
 
 def test_nothing_hangs_in_the_air() -> None:
@@ -430,10 +439,10 @@ def test_what_is_seen_of_a_thing_only_in_the_box_of_another_may_be_the_other() -
     nothing = np.zeros((2, 2))
     top = np.array([[np.nan, 0.05], [np.nan, np.nan]])
     assert truths([cone, cube])["a", "inside", "b"] == Truth.TRUE
-    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), top))
+    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), top, UNSEEN))
     assert found["a", "inside", "b"] == found["a", "on", "b"] == found["b", "clear", "b"] == Truth.UNKNOWN
     rim = np.array([[np.nan, 0.15], [np.nan, np.nan]])  # a bowl's is seen beside what lies in it
-    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), rim))
+    found = truths([cone, cube], cover=Cover(nothing, nothing, np.zeros((2, 4)), rim, UNSEEN))
     assert found["a", "inside", "b"] == Truth.TRUE
 
 
