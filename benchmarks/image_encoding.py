@@ -1,6 +1,6 @@
 """What it costs to send an image to a server as png or jpeg, and what jpeg does to the boxes.
 
-Sizes and times are of simulator pictures: as the tiny model takes them (256x192), and larger, as real checkpoints
+Sizes and times are of simulator pictures: as the tiny model takes them, and larger, as real checkpoints
 do. Boxes and F1 are the tiny model's, asked in this process about what its canvas is after the encoding; scenes and
 questions are those of `qwenvl evaluate`. Prints Markdown.
 
@@ -115,7 +115,8 @@ def main() -> None:
     model = zoo.resolve("tiny")
     canvas = grounding.place(640, 480, model.pixels)
     large = {size: pictures(*size) for size in ((640, 480), (1280, 960))}
-    sets = {"256x192": [canvas.apply(image) for image in large[640, 480]]}
+    small = [canvas.apply(image) for image in large[640, 480]]
+    sets = {"x".join(map(str, canvas.canvas)): small}
     sets |= {f"{width}x{height}": images for (width, height), images in large.items()}
 
     backend = backends.create(
@@ -147,7 +148,7 @@ def main() -> None:
         if codec in worth:
             cells += [f"{kept(exact, worth[codec][0]):.3f}", f"{worth[codec][1] - f1:+.3f}"]
         else:
-            for image in sets["256x192"]:
+            for image in small:
                 np.testing.assert_array_equal(decode(encode(image, codec)), image)
             cells += ["1", "0"]
         print(f"| {codec} | {' | '.join(cells)} |", flush=True)

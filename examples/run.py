@@ -18,11 +18,11 @@ from qwenvl_ros.sim.show import ShowSettings
 
 # Chosen: a table without anything near a threshold, on which the tiny model calls everything by its right name. On most
 # crowded tables it does not (docs/planners.md says how often).
-SEED = 95255
+SEED = 95080
 EXAMPLES = (
     ("pick_next", "bowl"),
-    ("clear_target", "blue bowl"),
-    ("semantic_goal", "left of the blue bowl", "--radius", "0.05"),
+    ("clear_target", "red bowl"),
+    ("semantic_goal", "left of the red bowl", "--radius", "0.05"),
 )
 PATIENCE_S = 300.0  # for the first scene; a model has to be loaded
 

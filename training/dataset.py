@@ -23,6 +23,7 @@ from training.targets import HEIGHT, WIDTH, cell_objects, owners
 
 CHUNK = 400
 FIRST_SEED = 1_000_000  # evaluation uses seeds below
+LARGELY_VISIBLE = 0.7  # visible fraction below which an object is hard
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Asked:
 class Pictures:
     """A batch of augmented scenes.
 
-    images: (B, 192, 256, 3) uint8. shapes, colours: (B, 48, 64) class of each cell, 0 = none.
-    owners: (B, 6, 8, OWNERS, 6), see targets.owners. mirrored: whether left and right were exchanged.
+    images: (B, HEIGHT, WIDTH, 3) uint8. shapes, colours: (B, ROWS, COLUMNS) class of each cell, 0 = none.
+    owners: (B, *GRID, OWNERS, 6), see targets.owners. mirrored: whether left and right were exchanged.
     """
 
     images: NDArray[np.uint8]
@@ -50,15 +51,21 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Pool:
-    """Chunks of scenes, memory-mapped; index i is chunk i // CHUNK, scene i % CHUNK."""
+    """Chunks of scenes, memory-mapped; index i is chunk i // CHUNK, scene i % CHUNK. odds: see draw."""
 
     images: list[NDArray[np.uint8]]
     cells: list[NDArray[np.int8]]
     owners: list[NDArray[np.float32]]
     objects: list[NDArray[np.float32]]
+    odds: list[NDArray[np.float64]]
 
     def __len__(self) -> int:
         return sum(map(len, self.images))
+
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """(count,) indices of scenes to train on: not of the first chunk, and scenes with hidden objects more often."""
+        odds = np.concatenate(self.odds[1:])
+        return rng.choice(np.arange(CHUNK, len(self)), count, p=odds / odds.sum())
 
     def things(self, index: int, mirrored: bool) -> tuple[list[Asked], list[str]]:
         """The objects to be asked for, and the labels of those too hidden or too small to ask for."""
@@ -166,4 +173,12 @@ def load(path: Path) -> Pool:
     def maps(name: str) -> list[NDArray[Any]]:
         return [np.load(path / f"{name}-{c}.npy", mmap_mode="r") for c in chunks]
 
-    return Pool(maps("images"), maps("cells"), maps("owners"), maps("objects"))
+    objects = maps("objects")
+    return Pool(maps("images"), maps("cells"), maps("owners"), objects, [_odds(chunk) for chunk in objects])
+
+
+def _odds(objects: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(S, N, 8) objects of scenes -> (S,): one more for each that is to be asked for and largely hidden."""
+    fraction, pixels = objects[..., 6], objects[..., 7]
+    asked = (objects[..., 0] > 0) & (fraction >= MIN_VISIBLE_FRACTION) & (pixels >= MIN_VISIBLE_PIXELS)
+    return 1.0 + (asked & (fraction < LARGELY_VISIBLE)).sum(1)

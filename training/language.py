@@ -127,7 +127,7 @@ def collate(sequences: Sequence[Exchange], pictures: Sequence[int], pad: int, de
 def run_layers(
     text: Qwen3VLTextModel, batch: Batch, merged: Tensor, deep: Sequence[Tensor], layers: int
 ) -> list[Tensor]:
-    """States (B, T, D) after each of the first layers; merged and deep: (images, 48, D) of the vision tower."""
+    """States (B, T, D) after each of the first layers; merged and deep: (images, tokens, D) of the vision tower."""
 
     def spread(features: Tensor) -> Tensor:
         own = features[batch.picture]
@@ -178,7 +178,7 @@ class MatchHead(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, owners) for _ in range(layers))
 
     def forward(self, states: Sequence[Tensor], batch: Batch, wanted: Tensor) -> tuple[Tensor, float]:
-        """wanted: (B, 48, owners) 1 asked for, 0 not, -1 no object. Returns loss and accuracy of the last head."""
+        """wanted: (B, tokens, owners) 1 asked for, 0 not, -1 no object. Returns loss and accuracy of the last head."""
         loss, known, accuracy = states[0].new_zeros(()), wanted >= 0, 0.0
         for head, state in zip(self.heads, states, strict=False):
             logits = head(state[batch.is_image].view(len(wanted), CELLS, -1)).float()

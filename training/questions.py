@@ -13,7 +13,7 @@ from training.dataset import Pictures, Pool
 from training.language import Exchange, Writer
 
 QUERIES = 4  # about each picture
-KINDS = {Kind.PRESENT: 0.45, Kind.MIXED: 0.2, Kind.ABSENT: 0.27, Kind.EVERY: 0.08}
+KINDS = {Kind.PRESENT: 0.35, Kind.MIXED: 0.15, Kind.ABSENT: 0.22, Kind.EVERY: 0.28}
 # At the end: what is not there is answered too easily after a stage in which most of what is asked for is.
 POLISH_KINDS = {Kind.PRESENT: 0.35, Kind.MIXED: 0.15, Kind.ABSENT: 0.43, Kind.EVERY: 0.07}
 
@@ -30,8 +30,8 @@ def ask(
     """QUERIES questions about each picture, shortest first.
 
     kinds: how often which kind of query is asked. single: only the first text of each query is asked for.
-    Returns the exchanges, the picture of each, and (N, 48, OWNERS) whether each token's objects are asked for: 1 yes,
-    0 no, -1 no object.
+    Returns the exchanges, the picture of each, and (N, tokens, OWNERS) whether each token's objects are asked for:
+    1 yes, 0 no, -1 no object.
     """
     exchanges, about, wanted = [], [], []
     for place, index in enumerate(indices):
@@ -57,7 +57,7 @@ def _queries(
 
 
 def _wanted(owner: NDArray[np.float32], query: Query) -> NDArray[np.float32]:
-    """(6, 8, OWNERS, 6) -> (48, OWNERS)."""
+    """(*GRID, OWNERS, 6) -> (tokens, OWNERS)."""
     shape, colour = owner[..., 0].astype(int), owner[..., 1].astype(int)
     out = np.full(shape.shape, -1.0, np.float32)
     for s, c in {(s, c) for s, c in zip(shape.ravel().tolist(), colour.ravel().tolist(), strict=True) if s}:

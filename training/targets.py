@@ -1,6 +1,6 @@
 """What the vision tower is taught about one image: which object each cell belongs to.
 
-Cells are 4x4 pixels of the 256x192 canvas; a merged token covers 8x8 cells.
+Cells are 4x4 pixels of the 384x288 canvas; a merged token covers 8x8 cells.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 256, 192  # pixels of the model's only canvas
+WIDTH, HEIGHT = 384, 288  # pixels of the model's only canvas
 GRID = (HEIGHT // 32, WIDTH // 32)  # merged vision tokens, rows x columns
 ROWS, COLUMNS = HEIGHT // 4, WIDTH // 4  # cells
 OWNERS = 2  # objects remembered for each merged token
@@ -16,7 +16,7 @@ LEAST = 3  # cells that make an object an owner
 
 
 def cell_objects(segmentation: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(H, W) object index, -1 none, of any size -> (48, 64): the object at each cell's centre."""
+    """(H, W) object index, -1 none, of any size -> (ROWS, COLUMNS): the object at each cell's centre."""
     height, width = segmentation.shape
     rows = ((np.arange(ROWS) + 0.5) * height / ROWS).astype(int)
     columns = ((np.arange(COLUMNS) + 0.5) * width / COLUMNS).astype(int)
@@ -26,8 +26,8 @@ def cell_objects(segmentation: NDArray[np.int32]) -> NDArray[np.int32]:
 def owners(cells: NDArray[np.int32], shape: NDArray, colour: NDArray, box: NDArray) -> NDArray[np.float32]:
     """The objects that fill most of each merged token.
 
-    cells: (48, 64) object index. shape, colour: (N,) class from 1. box: (N, 4) in [0, 1] of the image.
-    Returns (6, 8, OWNERS, 6) float32: shape, colour (0 = none), box.
+    cells: (ROWS, COLUMNS) object index. shape, colour: (N,) class from 1. box: (N, 4) in [0, 1] of the image.
+    Returns (*GRID, OWNERS, 6) float32: shape, colour (0 = none), box.
     """
     out = np.zeros((*GRID, OWNERS, 6), np.float32)
     blocks = cells.reshape(GRID[0], 8, GRID[1], 8).transpose(0, 2, 1, 3).reshape(*GRID, 64)
@@ -44,7 +44,7 @@ def owners(cells: NDArray[np.int32], shape: NDArray, colour: NDArray, box: NDArr
 
 
 def to_patch_order(cells: NDArray) -> NDArray:
-    """(B, 48, 64) cells -> (B, 192, 16): the cells of each patch, patches in the processor's order."""
+    """(B, ROWS, COLUMNS) cells -> (B, patches, 16): the cells of each patch, patches in the processor's order."""
     batch = len(cells)
     blocks = cells.reshape(batch, GRID[0], 2, 4, GRID[1], 2, 4)
     return blocks.transpose(0, 1, 4, 2, 5, 3, 6).reshape(batch, -1, 16)

@@ -22,6 +22,7 @@ from training.targets import OWNERS
 from training.vision import DenseVision, VisionHeads
 
 PICTURES = 32  # a step over all processes
+PARTS = 4  # of a step's questions, by length, so that short ones are not padded to the longest
 MATCH_LAYERS = 2
 RATES = {"match": 2e-3, "joint": 1.5e-3, "polish": 5e-4}
 VISION_RATES = {"joint": 5e-4, "polish": 1e-4}
@@ -60,7 +61,6 @@ def train(
     """One stage; begins from the stage before it in run/, resumes from and ends with run/<stage>.pt."""
     tokenizer = make_tokenizer()
     model = start_model(tokenizer, seed, start_from)
-    model.set_attn_implementation({"text_config": "eager"})
     match_head = MatchHead(model.config.text_config.hidden_size, MATCH_LAYERS, OWNERS)
     parts = {"model": model, "match": match_head, "heads": VisionHeads(model.config.vision_config)}
     path = run / f"{stage.name}.pt"
@@ -86,24 +86,36 @@ def train(
     for step in bar:
         progress = step / stage.steps
         rng = np.random.default_rng([seed, step, rank, list(RATES).index(stage.name)])
-        indices = rng.integers(dataset.CHUNK, len(pool), PICTURES // world)
+        indices = pool.draw(PICTURES // world, rng)
         pictures = pool.pictures(indices, rng)
         single = not stage.joint and progress < 0.33
         exchanges, about, wanted = questions.ask(pool, indices, pictures, writer, rng, kinds, single)
-        batch = collate(exchanges, about, tokenizer.pad_token_id, device)
+        batches = [
+            collate(exchanges[part], about[part], tokenizer.pad_token_id, device)
+            for part in _parts(len(exchanges))
+        ]
+        shares = torch.stack([batch.weights.sum() for batch in batches])
+        shares = shares / shares.sum()
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             with torch.set_grad_enabled(stage.joint):
                 states, merged, deep = tower(torch.from_numpy(pictures.images).to(device))
-            layered = run_layers(text, batch, merged, deep, layers)
-            loss, accuracy = match_head(layered[:MATCH_LAYERS], batch, torch.from_numpy(wanted).to(device))
-            figures = {"match": accuracy}
+            loss, figures = merged.new_zeros(()), {"match": 0.0}
+            for batch, part, share in zip(batches, _parts(len(exchanges)), shares, strict=True):
+                layered = run_layers(text, batch, merged, deep, layers)
+                asked = torch.from_numpy(wanted[part]).to(device)
+                matched, accuracy = match_head(layered[:MATCH_LAYERS], batch, asked)
+                loss = loss + matched / PARTS
+                figures["match"] += accuracy / PARTS
+                if stage.joint:
+                    scored = (batch.kinds != 0)[:, 1:]
+                    logits = model.lm_head(text.norm(layered[-1][:, :-1][scored]))
+                    answer = share * answer_loss(logits, batch, plain, comma, stage.sigma(progress))
+                    loss = loss + 4 * answer
+                    figures["answer"] = figures.get("answer", 0.0) + answer.item()
             if stage.joint:
-                scored = (batch.kinds != 0)[:, 1:]
-                logits = model.lm_head(text.norm(layered[-1][:, :-1][scored]))
-                answer = answer_loss(logits, batch, plain, comma, stage.sigma(progress))
                 seen, vision_figures = parts["heads"](states, [merged, *deep], pictures)
-                loss = loss + 4 * answer + seen
-                figures |= {"answer": answer.item(), **vision_figures}
+                loss = loss + seen
+                figures |= vision_figures
         loss.backward()
         for optimiser in optimisers:
             optimiser.step(progress)
@@ -114,6 +126,10 @@ def train(
             progress_made = {"step": step + 1, "optimisers": [each.state() for each in optimisers]}
             save_atomically({**weights, **progress_made}, path)
             tqdm.write(f"{stage.name} step {step + 1}: { ({k: round(v, 3) for k, v in figures.items()}) }")
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(count * part // PARTS, count * (part + 1) // PARTS) for part in range(PARTS)]
 
 
 def _named(prefix: str, part: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:

@@ -56,7 +56,7 @@ def train(
         if step % 100 == 0:
             pool = dataset.load(data)  # the pool may still be growing
         rng = np.random.default_rng([seed, step, rank])
-        pictures = pool.pictures(rng.integers(dataset.CHUNK, len(pool), share), rng)
+        pictures = pool.pictures(pool.draw(share, rng), rng)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             loss, figures = _loss(tower, heads, pictures)
         loss.backward()

@@ -71,7 +71,7 @@ class DenseVision(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """images (B, H, W, 3) uint8 -> last patch states (B, 192, C), merged (B, 48, D), deepstack [(B, 48, D)]."""
+        """images (B, H, W, 3) uint8 -> states (B, patches, C), merged (B, tokens, D), deepstack [(B, tokens, D)]."""
         v = self.visual
         kernel = v.patch_embed.proj.weight.sum(2).reshape(v.patch_embed.embed_dim, -1)
         x = F.linear(to_patches(images), kernel, v.patch_embed.proj.bias)
@@ -90,9 +90,8 @@ class DenseVision(nn.Module):
         qkv = attention.qkv(x).view(batch, length, 3, attention.num_heads, -1)
         q, k, value = qkv.unbind(2)
         q, k = apply_rotary_pos_emb_vision(q, k, self.cos, self.sin)
-        # Plain products: the fused kernel's backward pass is several times slower on a CPU.
-        scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * attention.scaling
-        out = scores.softmax(-1).to(value.dtype) @ value.transpose(1, 2)
+        q, k, value = (part.transpose(1, 2) for part in (q, k, value))
+        out = F.scaled_dot_product_attention(q, k, value.to(q.dtype), scale=attention.scaling)
         return attention.proj(out.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -116,7 +115,7 @@ class VisionHeads(nn.Module):
     def forward(
         self, states: Tensor, tokens: Sequence[Tensor], pictures: Pictures
     ) -> tuple[Tensor, dict[str, float]]:
-        """states: last patch states (B, 192, C). tokens: merged and deepstack tokens, each (B, 48, D)."""
+        """states: last patch states (B, patches, C). tokens: merged and deepstack tokens, each (B, tokens, D)."""
         device = states.device
         cell_shape = torch.from_numpy(to_patch_order(pictures.shapes)).to(device)
         cell_colour = torch.from_numpy(to_patch_order(pictures.colours)).to(device)

@@ -11,13 +11,14 @@ from qwenvl_ros import grounding
 from qwenvl_ros.types import Box
 from training import questions
 from training.architecture import make_model, make_processor, make_tokenizer, save, start_model
-from training.dataset import Asked
+from training.dataset import CHUNK, Asked, load
 from training.language import Writer, answer_loss, collate, run_layers
-from training.targets import cell_objects, owners, to_patch_order
+from training.optimise import Muon
+from training.targets import COLUMNS, HEIGHT, ROWS, WIDTH, cell_objects, owners, to_patch_order
 from training.train_language import Stage
 from training.vision import DenseVision, to_patches
 
-IMAGES = np.random.default_rng(5).integers(0, 256, (2, 192, 256, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(5).integers(0, 256, (2, HEIGHT, WIDTH, 3), dtype=np.uint8)
 MUG = Asked("mug", Box(0.1, 0.2, 0.3, 0.4))
 CUBE = Asked("red cube", Box(0.5, 0.05, 0.95, 1.0))
 
@@ -112,16 +113,14 @@ def test_cells_follow_their_patches() -> None:
     segmentation[100:260, 200:420] = 0
     cells = cell_objects(segmentation)
     picture = np.repeat(np.repeat((cells == 0) * 255, 4, 0), 4, 1).astype(np.uint8)
-    patches = to_patches(torch.from_numpy(np.repeat(picture[None, :, :, None], 3, -1))).view(
-        1, 192, 3, 16, 16
-    )
-    seen = patches[:, :, 0, 2::4, 2::4].reshape(1, 192, 16).numpy() > 0
+    patches = to_patches(torch.from_numpy(np.repeat(picture[None, :, :, None], 3, -1))).view(1, -1, 3, 16, 16)
+    seen = patches[:, :, 0, 2::4, 2::4].reshape(1, -1, 16).numpy() > 0
     assert np.array_equal(seen, to_patch_order(cells[None] == 0))
     assert seen.any() and not seen.all()
 
 
 def test_owners_are_the_largest_objects_of_a_token() -> None:
-    cells = np.full((48, 64), -1, np.int32)
+    cells = np.full((ROWS, COLUMNS), -1, np.int32)
     cells[0:8, 0:5], cells[0:8, 5:8], cells[0:1, 8:10] = 1, 0, 1
     box = np.array([[0.0, 0.1, 0.2, 0.3], [0.4, 0.5, 0.6, 0.7]])
     out = owners(cells, np.array([3, 4]), np.array([5, 6]), box)
@@ -153,3 +152,38 @@ def test_the_polish_asks_more_for_what_is_not_there() -> None:
     assert questions.POLISH_KINDS[absent] > questions.KINDS[absent]
     for kinds in (questions.KINDS, questions.POLISH_KINDS):
         assert sum(kinds.values()) == pytest.approx(1.0)
+
+
+def test_muon_is_the_librarys_without_its_bfloat16() -> None:
+    rng = torch.Generator().manual_seed(4)
+    shapes = ((24, 64), (64, 24), (32, 32))
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=rng)) for shape in shapes]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    library = torch.optim.Muon(theirs, lr=0.05, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    own, before = Muon(ours, 0.05), [weight.detach().clone() for weight in ours]
+    for _ in range(4):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=rng)
+            other.grad = mine.grad.clone()
+        own.step()
+        library.step()
+    for mine, other, start in zip(ours, theirs, before, strict=True):
+        assert (mine - other).norm() < 0.02 * (mine - start).norm()
+
+
+def test_scenes_with_hidden_objects_are_drawn_more_often(tmp_path) -> None:
+    """The first chunk is held out; objects too hidden to be asked for do not count."""
+    for chunk in range(2):
+        objects = np.zeros((CHUNK, 8, 8), np.float32)
+        objects[:, 0] = (1, 1, 0.1, 0.1, 0.4, 0.4, 1.0, 5000)
+        objects[0, 1] = (2, 2, 0.1, 0.1, 0.4, 0.4, 0.5, 5000)
+        objects[1, 1] = (2, 2, 0.1, 0.1, 0.4, 0.4, 0.1, 5000)
+        np.save(tmp_path / f"objects-{chunk:04}.npy", objects)
+        for name in ("images", "cells", "owners"):
+            np.save(tmp_path / f"{name}-{chunk:04}.npy", np.zeros((CHUNK, 1)))
+        (tmp_path / f"done-{chunk:04}").touch()
+    drawn = np.bincount(load(tmp_path).draw(40_000, np.random.default_rng(1)), minlength=2 * CHUNK)
+    assert not drawn[:CHUNK].any()
+    expected = 40_000 / (CHUNK + 1)
+    assert drawn[CHUNK] == pytest.approx(2 * expected, rel=0.25)
+    assert drawn[CHUNK + 1] == pytest.approx(expected, rel=0.35)

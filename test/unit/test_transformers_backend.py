@@ -190,7 +190,7 @@ def test_the_order_of_text_and_image_is_in_the_prompt(engine):
 
 @pytest.mark.parametrize("size", [(32, 32), (256, 192), (640, 480), (96, 1024)])
 def test_no_image_is_resized(engine, size):
-    """The checkpoint's processor wants 49152 pixels exactly; what it is given must reach the network all the same."""
+    """The checkpoint's processor wants 110592 pixels exactly; what it is given must reach the network all the same."""
     picture = image(*size, seed=9)
     inputs = engine.encode([Request([picture], "mug")])
     assert inputs["image_grid_thw"].tolist() == [[1, size[1] // 16, size[0] // 16]]
