@@ -16,8 +16,8 @@ from qwenvl_ros.processes import Child, child, stop_on_signals
 from qwenvl_ros.ros.tabletop import camera_and_model
 from qwenvl_ros.sim.show import ShowSettings
 
-# Chosen: a table without anything near a threshold, on which the tiny model calls everything by its right name. On most
-# crowded tables it does not (docs/planners.md says how often).
+# Chosen: a table on which the tiny model calls everything by its right name and every planner is right. On most crowded
+# tables it does not (docs/planners.md says how often).
 SEED = 95080
 EXAMPLES = (
     ("pick_next", "bowl"),

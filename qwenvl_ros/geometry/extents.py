@@ -1,7 +1,7 @@
 """What is known of whole things from the extents of their visible surfaces.
 
 Extents are low and high corners, each (N, 3), metres, in columns right, forward, up of a `View`; the viewpoint is
-(3,) in the same columns.
+(3,) in the same columns. How far things reach is also kept along AXES axes, 12 headings on the ground by 5 tilts.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ _LEVEL, _TILTED = np.flatnonzero(_AXES[:, 2] == 0), np.flatnonzero(_AXES[:, 2])
 _DIRECTIONS = np.concatenate([_AXES, -_AXES])
 _OPPOSITE = np.roll(np.arange(2 * AXES), AXES)
 _TURNED = (_DIRECTIONS * (-1, -1, 1) @ _DIRECTIONS.T).argmax(axis=1)  # half a turn on, as much up or down
-_SHOWN = (
-    -0.35
-)  # cosine to the line of sight: a little round the corner a thing reaches no farther than at the corner
+# Least cosine to the line of sight: a little round the corner a thing reaches hardly farther than at the corner.
+_SHOWN = -0.35
 
 
 def unseen_back(low: Floats, high: Floats, viewpoint: Floats, seen: Floats) -> tuple[Floats, Floats]:
@@ -139,7 +138,7 @@ def whole(low: Floats, high: Floats, seen: Floats, viewpoint: Floats) -> Floats:
     along = middle @ _AXES.T
     reach = np.concatenate(
         [seen[..., 1] - along, along - seen[..., 0]], axis=1
-    )  # from the middle, (N, directions)
+    )  # (N, 2 AXES), from the middle
     sight = viewpoint - middle
     shown = sight @ _DIRECTIONS.T >= _SHOWN * np.linalg.norm(sight, axis=1)[:, None]
     alike = np.where(shown[:, _TURNED], reach[:, _TURNED], reach[:, _OPPOSITE])

@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from qwenvl_ros.evaluation.reasoning import findings
+from qwenvl_ros.evaluation.sights import SIZE, sight
 from qwenvl_ros.geometry import extents
+from qwenvl_ros.perception import PerceptionSettings
+from qwenvl_ros.sim.render import Renderer
+from qwenvl_ros.sim.sensor import Sensor
 
 Points = NDArray[np.float64]
 EYE = np.array([-0.4, -0.9, 0.7])  # right, forward, up
@@ -96,6 +101,14 @@ def test_a_handle_is_not_taken_to_be_on_both_sides() -> None:
     near = at("ball", -2 * RADIUS - 0.03, 0.0)
     gap = extents.gap(*completed([both, near]))
     assert gap[0, 1] == pytest.approx(0.03, abs=0.005)
+
+
+def test_what_is_lifted_keeps_its_outline() -> None:
+    """Two cubes of this table stand cornerwise: as elliptic cylinders they seem to touch."""
+    with Renderer(*SIZE) as renderer:
+        scene = sight(91238, renderer, Sensor())
+    faults = findings(scene, scene.true_answer, PerceptionSettings()).faults
+    assert not [fault for fault in faults if fault.predicate == "touching"]
 
 
 def test_what_was_not_lifted_is_an_upright_drum() -> None:
