@@ -1,9 +1,9 @@
 """How objects stand to each other: pairwise predicates with truth, confidence, margin and frame.
 
 A pair is judged in metres where both objects have a position, and else by its boxes in the camera's view. TRUE
-and UNKNOWN are listed; an evaluated predicate that is not listed is FALSE. One direction of each converse pair
-is stated: left_of (right_of), above (below), in_front_of (behind), occludes (occluded_by). near and touching are
-stated once, the earlier object first; clear is stated as "A clear A".
+and UNKNOWN are listed; an evaluated predicate that is not listed is FALSE, as is all but clear of one thing to itself.
+One direction of each converse pair is stated: left_of (right_of), above (below), in_front_of (behind), occludes
+(occluded_by). near and touching are stated once, the earlier object first; clear is stated as "A clear A".
 
 confidence is the estimated probability that the relation holds: the standard normal distribution at margin / s,
 the margin being the distance to the threshold and s the standard deviation of the measured gap; the least of
@@ -96,7 +96,7 @@ def find(
     covering = both & np.isfinite(cover.share) if cover is not None else np.zeros_like(both)
     if cover is not None:
         solid["occludes"] = _occludes(objects, cover, limits)
-    other = ~np.eye(count, dtype=bool)
+    other = ~(np.eye(count, dtype=bool) | both & _same_place(objects))
     found: list[Relation] = []
     verdicts: dict[str, Judged] = {}
     for predicate in PREDICATES[:-1]:
@@ -251,6 +251,14 @@ def _clear(on: Judged, metric: Flags) -> Judged:
         np.diag(np.where(open_, 0.5, sure)),
         np.full(on.value.shape, np.nan),
     )
+
+
+def _same_place(objects: Sequence[SceneObject]) -> Flags:
+    """(N, N) whether two are one thing under two names (it answers two queries): lifting gives both its surface."""
+    nothing = (np.nan,) * 3
+    place = np.array([(*(o.position or nothing), *(o.size or nothing)) for o in objects])
+    same: Flags = (place[:, None] == place[None, :]).all(axis=2)
+    return same
 
 
 def _merge(use: Flags, solid: Judged, flat: Judged, pick: Flags) -> Judged:

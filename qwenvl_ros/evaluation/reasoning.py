@@ -3,7 +3,8 @@
 Rules. Objects are paired with true ones as answers are (scoring.py): by label and boxes. A relation stated TRUE of
 such a pair is right or wrong by the truth; one stated TRUE of an object that is not there is wrong. A true relation
 that is not stated TRUE is missed: because it is held FALSE, because it is UNKNOWN, or because one of the two objects
-was not found. Pairs with an ignored object (worth.py) count as nothing.
+was not found. Pairs with an ignored object (worth.py) count as nothing. An object that lies on a thing and bears
+another label is not there either, but where the pair of those things does not count, neither does what is said of it.
 
 Away from thresholds: near a threshold an error smaller than what anything can be measured to turns the truth over. A
 pair counts there only where its extents are AWAY_METRES (occludes: AWAY_PIXELS) or more from turning it over: two
@@ -118,7 +119,11 @@ def findings(
 
 
 class Pairing:
-    """Which object is which thing. things: index of the thing by object id; made_up: ids that are nothing."""
+    """Which object is which thing.
+
+    things: index of the thing by object id; made_up: ids that are nothing; misnamed: index of the thing that one of
+    those lies on, whose label it does not bear.
+    """
 
     def __init__(self, sight: Sight, objects: Sequence[SceneObject]) -> None:
         answers = [Detection(one.label, one.query, one.box, one.score) for one in objects]
@@ -128,8 +133,17 @@ class Pairing:
         self.things = {objects[m.answer].id: order[m.target] for m in verdict.matches}
         self.found = frozenset(self.things.values())
         self.made_up = {objects[index].id for index in verdict.false_answers}
+        lying = {objects[m.answer].id: order[m.target] for m in verdict.box_matches}
+        self.misnamed = {name: thing for name, thing in lying.items() if name in self.made_up}
         self.ids = {thing: name for name, thing in self.things.items()}
         self.true_ids = [thing.id for thing in sight.found.objects]
+
+    def key(self, relation: Relation) -> Key | None:
+        """The fact that a relation speaks of, by whatever name; None where an object lies on no thing."""
+        lies = self.misnamed | self.things
+        if {relation.subject_id, relation.object_id} <= lies.keys():
+            return stated_once(lies[relation.subject_id], relation.predicate, lies[relation.object_id])
+        return None
 
     def name(self, thing: int) -> str:
         """The object that is this thing, else the simulator's name for it."""
@@ -140,12 +154,15 @@ def _tell_relations(
     made: Findings, figure: Figure, told: Sequence[Relation], facts: Sequence[Fact], pairing: Pairing
 ) -> None:
     counting = counted(figure, facts, pairing.found if figure is Figure.FOUND else pairing.asked)
+    left_out = {stated_once(f.subject, f.predicate, f.object) for f in facts} - counting.keys()
     said: dict[Key, Truth] = {}
     for relation in told:
         ends = [pairing.things.get(name) for name in (relation.subject_id, relation.object_id)]
         if ends[0] is not None and ends[1] is not None:
             said[stated_once(ends[0], relation.predicate, ends[1])] = relation.truth
-        elif relation.truth is Truth.TRUE and figure is not Figure.FOUND and _invented(relation, pairing):
+        elif relation.truth is not Truth.TRUE or figure is Figure.FOUND or pairing.key(relation) in left_out:
+            continue
+        elif _invented(relation, pairing):
             made.counts[figure, relation.predicate, "wrong"] += 1
             if figure is Figure.AWAY:
                 ids = relation.subject_id, relation.predicate, relation.object_id

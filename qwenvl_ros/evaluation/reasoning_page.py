@@ -41,8 +41,8 @@ Away from thresholds: at a threshold an error smaller than anything can be measu
 pair counts only where its true extents would have to be off by {100 * AWAY_METRES:g} cm or more to turn it over
 (occludes and 2D: {AWAY_PIXELS:g} pixels; of a share of area, times the square root of the area). That is two standard
 deviations of a gap between edges that are known to 5 mm, and of an edge known to 2 pixels, which is what the product
-takes for granted at the least. Where rule and construction disagree (on, inside) a pair is at its threshold. "Every
-pair" leaves nothing out.
+takes for granted at the least. Where rule and construction disagree (on, inside) a pair is at its threshold. What is
+said of a thing by a wrong name counts, as wrong, where the pair counts. "Every pair" leaves nothing out.
 Visible fraction: mean difference from the true share of an object's pixels in the picture that are visible. Occluder:
 of the objects less than {100 * HIDDEN_FROM:.0f} % visible whose true occluder is not ignored, the share whose occluder
 was found. Centre: mean distance between position and centre of the true visible surface; good is within

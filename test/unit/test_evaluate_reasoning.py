@@ -128,6 +128,19 @@ def test_near_a_threshold_counts_only_where_every_pair_does(crowd: Sight) -> Non
     assert np.isnan(result.relations["near"].unknown)
 
 
+def test_near_a_threshold_a_wrong_name_counts_as_nothing_either(crowd: Sight) -> None:
+    """Or what holds by a hair would be no true relation where it is named rightly, and a false one where it is not."""
+    edge = [replace(f, margin=0.0) if f.predicate == "near" else f for f in crowd.facts]
+    first = next(f.subject for f in edge if f.predicate == "near" and f.holds)
+    renamed = [
+        replace(one, label="no such thing") if thing.index == first else one
+        for thing, one in zip(crowd.asked, crowd.true_answer, strict=True)
+    ]
+    counts = findings(replace(crowd, facts=edge), renamed, SETTINGS).counts
+    assert counts[Figure.AWAY, "near", "wrong"] == 0 < counts[Figure.ALL, "near", "wrong"]
+    assert counts[Figure.AWAY, "in_front_of", "wrong"] > 0
+
+
 def test_what_is_said_the_wrong_way_round_is_wrong(crowd: Sight) -> None:
     lies = [replace(f, holds=not f.holds) if f.predicate == "left_of" else f for f in crowd.facts]
     found = findings(replace(crowd, facts=lies), crowd.true_answer, SETTINGS)
