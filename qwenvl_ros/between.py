@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from math import nan
 
-from qwenvl_ros import geometry
-from qwenvl_ros.perception import PerceptionSettings, carried_objects, lap, relations_of
+from qwenvl_ros import fusion, geometry
+from qwenvl_ros.perception import PerceptionSettings, carried_objects, lap, rank, relations_of
 from qwenvl_ros.pipeline import Result
 from qwenvl_ros.tracking import Followed
 from qwenvl_ros.types import Frame, Status
@@ -16,13 +16,15 @@ from qwenvl_ros.types import Frame, Status
 def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Result:
     """The scene of a frame from the objects that were followed to it.
 
-    Positions, occlusion and relations are those of this frame. Model, queries, status and its message are the
-    keyframe's; the message names what was lost on the way. Where nothing can be said of the frame any more the scene is
-    empty and STALE, with the reason. Timings are those of STAGES that there were.
+    Positions, occlusion and relations are those of this frame, and what the model decided in the keyframe stands where
+    geometry still leaves it open. Objects come highest score first, max_objects of them at most. Model, queries, status
+    and its message are the keyframe's; the message names what was lost on the way. Where nothing can be said of the
+    frame any more the scene is empty and STALE, with the reason. Timings are those of STAGES that there were.
     """
     began, timings = time.perf_counter(), dict[str, float]()
     keyframe = followed.keyframe
-    objects, cover = carried_objects(followed.objects, frame, settings, timings)
+    carried = sorted(followed.objects, key=lambda each: rank(each.detection))[: settings.max_objects]
+    objects, cover = carried_objects(carried, frame, settings, timings)
     found, evaluated = relations_of(objects, cover, frame, settings, timings)
     gone = f"not in view any more: {', '.join(followed.lost)}" if followed.lost else ""
     notes = (followed.stale,) if followed.stale else (keyframe.status_message, gone)
@@ -35,7 +37,7 @@ def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Res
         height=frame.height,
         reference_frame=geometry.view_of(frame).frame_id,
         objects=tuple(objects),
-        relations=tuple(found),
+        relations=tuple(fusion.kept(found, keyframe.relations)),
         evaluated_predicates=() if followed.stale else tuple(evaluated),
         status=Status.STALE if followed.stale else keyframe.status,
         status_message="; ".join(filter(None, notes)),

@@ -143,6 +143,20 @@ def fuse(
     return kept, Counts(asked=len(told), **counts)
 
 
+def kept(relations: Iterable[Relation], before: Iterable[Relation]) -> list[Relation]:
+    """Relations of geometry with what the model decided of a picture before: it stands where geometry has no word.
+
+    relations, before: TRUE and UNKNOWN ones. What became FALSE is not listed, so it is open again. What carries
+    something by the model's word is not clear.
+    """
+    said = {key_of(one): one for one in before if one.source is Source.MODEL and one.truth is Truth.TRUE}
+    if not said:
+        return list(relations)
+    joined = [said.get(key_of(one), one) if one.truth is Truth.UNKNOWN else one for one in relations]
+    carriers = {one.object_id for one in joined if one.predicate == "on" and one.source is Source.MODEL}
+    return [one for one in joined if one.predicate != "clear" or one.subject_id not in carriers]
+
+
 def _chance(one: Relation) -> float:
     """The probability that it holds, before the model was asked."""
     return PRIOR.get(one.predicate, 0.5) if one.truth is Truth.UNKNOWN else one.confidence

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.completion import BESIDE, complete, with_top
-from qwenvl_ros.geometry import Lifted
+from qwenvl_ros.geometry import Lifted, scaled
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -129,6 +129,7 @@ def estimate(
     depth, camera = frame.depth, frame.intrinsics
     if depth is None or camera is None:
         return hidden, cover
+    camera = scaled(camera, depth.shape[1], depth.shape[0])
     owner = _owners(lifted, depth)
     scale = (depth.shape[1] / frame.width, depth.shape[0] / frame.height)
     for index, surface in enumerate(lifted):
@@ -146,7 +147,7 @@ def estimate(
             whole = complete(visible, near, surface.foot - crop[0].start, surface.lean)
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
-        metres = surface.depth / np.array([camera.fx * scale[0], camera.fy * scale[1]] * 2)
+        metres = surface.depth / np.array([camera.fx, camera.fy] * 2)
         seen = _edges(visible)
         cut = np.maximum((_edges(whole) - seen) * (-1, -1, 1, 1), 0)
         cover.beyond[index] = np.maximum(cut, _unfilled(boxes[index], seen, crop, scale)) * metres

@@ -72,8 +72,9 @@ def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
 class Pairing(Generic[ImageT, DepthT]):
     """Images and depth images of one camera; stamps in nanoseconds, `now` in seconds of a steady clock.
 
-    Each call returns the pairs that are ready. An image goes on as soon as its depth is there; without depth when
-    it has waited too long, when depth moved past it, or at once when no depth came for `SILENCE` seconds.
+    Each call returns the pairs that are ready. An image goes on as soon as its depth is there and no nearer one is due;
+    without depth when it has waited too long, when depth moved past it, or at once when no depth came for `SILENCE`
+    seconds.
 
     expected_since: when depth is known to come, as in a recording, the time from which it is waited for.
     """
@@ -127,7 +128,10 @@ class Pairing(Generic[ImageT, DepthT]):
             stamp, depth = min(self._depths, key=lambda each: abs(each[0] - waiting.stamp))
             apart = (stamp - waiting.stamp) / 1e9
             if abs(apart) <= self.settings.depth_tolerance:
-                return Pair(waiting.image, depth)
+                patient = now - waiting.since < self.settings.depth_patience
+                return (
+                    None if patient and self._nearer_due(waiting.stamp, stamp) else Pair(waiting.image, depth)
+                )
             if self._depths[-1][0] > waiting.stamp:
                 reason = (
                     f"no depth: the nearest is {apart:+.3f} s off, depth_tolerance is "
@@ -147,3 +151,10 @@ class Pairing(Generic[ImageT, DepthT]):
             )
             return Pair(waiting.image, None, reason)
         return None
+
+    def _nearer_due(self, image: int, nearest: int) -> bool:
+        """Whether the next depth, should it keep the beat of the last two, is nearer to an image than any yet."""
+        if len(self._depths) < 2 or self._depths[-1][0] >= image:
+            return False
+        before, last = self._depths[-2][0], self._depths[-1][0]
+        return abs(2 * last - before - image) < abs(nearest - image)

@@ -190,17 +190,14 @@ def lap(timings: dict[str, float], stage: str, since: float) -> float:
     return now
 
 
+def rank(detection: Detection) -> tuple[bool, float]:
+    """What detections of a scene are sorted by: highest score first, unknown scores last."""
+    return isnan(detection.score), 0.0 if isnan(detection.score) else -detection.score
+
+
 def _by_score(detections: Sequence[Detection]) -> list[Detection]:
-    """Highest score first, unknown scores last, equal ones from left to right."""
-    return sorted(
-        detections,
-        key=lambda one: (
-            isnan(one.score),
-            -one.score if not isnan(one.score) else 0.0,
-            one.box.corners,
-            one.label,
-        ),
-    )
+    """Equal ones from left to right."""
+    return sorted(detections, key=lambda one: (*rank(one), one.box.corners, one.label))
 
 
 def _ids(detections: Sequence[Detection]) -> list[str]:

@@ -8,12 +8,10 @@ from math import inf, isnan
 from typing import Generic, TypeVar
 
 from qwenvl_ros.clips import ClipSettings, Film, Footage
-from qwenvl_ros.types import Frame, Scene, Status
+from qwenvl_ros.types import Frame, Scene
 from qwenvl_ros.zoo import Model
 
 F = TypeVar("F", bound=Frame)
-
-_SAYS_SOMETHING = (Status.OK, Status.TRUNCATED)
 
 
 class NotThere(LookupError):
@@ -60,7 +58,7 @@ class Recent(Generic[F]):
     def add_scene(self, scene: Scene) -> None:
         """A scene that was made; a failure does not take back what was seen before it."""
         with self._lock:
-            if scene.status in _SAYS_SOMETHING:
+            if scene.status.answered:
                 self._scenes[scene.camera] = scene
                 self._failures.pop(scene.camera, None)
             else:
@@ -113,21 +111,29 @@ class Recent(Generic[F]):
             NotThere: no camera has one.
         """
         with self._lock:
-            scenes, failures = dict(self._scenes), dict(self._failures)
-        fresh = [scene for scene in scenes.values() if self._fresh(scene.stamp, max_age)]
-        if fresh:
+            scenes = list(self._scenes.values())
+        if fresh := [scene for scene in scenes if self._fresh(scene.stamp, max_age)]:
             return fresh
+        raise NotThere(
+            "; ".join(self.unseen(max_age))
+            or "no scene has been made yet; wait for the first, or see /diagnostics"
+        )
+
+    def unseen(self, max_age: float) -> list[str]:
+        """Of the cameras that have no such scene, why; a camera without any answer yet is not among them."""
+        with self._lock:
+            scenes, failures = dict(self._scenes), dict(self._failures)
+        fresh = {name for name, scene in scenes.items() if self._fresh(scene.stamp, max_age)}
         reasons = [
             f"the newest scene of camera {name} is {_too_old(self._age(scene.stamp), max_age)}"
             for name, scene in scenes.items()
+            if name not in fresh
         ]
-        reasons += [
+        return reasons + [
             f"the last scene of camera {name} is {scene.status.name}: {scene.status_message}"
             for name, scene in failures.items()
+            if name not in fresh
         ]
-        raise NotThere(
-            "; ".join(reasons) or "no scene has been made yet; wait for the first, or see /diagnostics"
-        )
 
     def _fresh(self, stamp: int, max_age: float) -> bool:
         """Not too old; nor ahead of the clock by as much, which is a clock that jumped or is wrong."""

@@ -74,6 +74,11 @@ class Status(IntEnum):
     BACKEND_FAILED = 3
     STALE = 4
 
+    @property
+    def answered(self) -> bool:
+        """Whether the scene's objects are those of an answer, in whole or in part; else they tell nothing."""
+        return self in (Status.OK, Status.TRUNCATED)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

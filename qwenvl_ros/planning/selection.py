@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qwenvl_ros.planning.truths import check, named
 from qwenvl_ros.relations import CONVERSE, SYMMETRIC
-from qwenvl_ros.types import Relation, Scene, Status
+from qwenvl_ros.types import Relation, Scene, Status, Truth
 
 # What "B p A" is called when it is told of A first.
 _TURNED = (
@@ -24,18 +24,21 @@ class Selection:
     message: str
 
 
-def select(scenes: Sequence[Scene], subject: str, predicate: str, object: str) -> Selection:
+def select(
+    scenes: Sequence[Scene], subject: str, predicate: str, object: str, unseen: Sequence[str] = ()
+) -> Selection:
     """What the scenes state of "subject predicate object"; "" leaves a place open.
 
     subject and object: an id or a name (planning.named). Every fact once, in the direction that was asked:
     of "A left_of B" asking for right_of, or only for subject B, gives "B right_of A"; with both ways open it stays
-    as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE.
+    as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE. unseen: of cameras that
+    have no scene here, why; they could show what these scenes do not.
 
     Raises:
-        ValueError: no such predicate; the message lists those that there are.
+        ValueError: no such predicate, the message lists those that there are; or one of one thing with another.
     """
     if predicate:
-        check(predicate)
+        check(predicate, "" if object == subject else object)
     found: list[Relation] = []
     notes: list[str] = []
     for scene in scenes:
@@ -47,6 +50,8 @@ def select(scenes: Sequence[Scene], subject: str, predicate: str, object: str) -
         if predicate and predicate not in evaluated:
             notes.append(f"camera {scene.camera}: {predicate} was not evaluated, so nothing is known of it")
     notes += _missing(scenes, [name for name in dict.fromkeys((subject, object)) if name])
+    if not any(each.truth is Truth.TRUE for each in found):
+        notes += unseen
     return Selection(tuple(found), "; ".join(notes))
 
 
@@ -68,9 +73,14 @@ def _turned(stated: Relation) -> Relation | None:
     return stated._replace(predicate=predicate, subject_id=stated.object_id, object_id=stated.subject_id)
 
 
-def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[str]:
+def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> list[str]:
     there = list(dict.fromkeys(each.id for scene in scenes for each in scene.objects))
-    for name in names:
-        if not any(named(scene, name) for scene in scenes):
-            listed = ", ".join(there[:_LISTED]) + (" ..." if len(there) > _LISTED else "")
-            yield f"no object with the id or the name {name!r}; there are {listed or 'none'}"
+    listed = ", ".join(there[:_LISTED]) + (" ..." if len(there) > _LISTED else "")
+    notes = [
+        f"no object with the id or the name {name!r}; there are {listed or 'none'}"
+        for name in names
+        if not any(named(scene, name) for scene in scenes)
+    ]
+    if not notes and not any(all(named(scene, name) for name in names) for scene in scenes):
+        notes.append(f"no camera sees both {names[0]!r} and {names[1]!r}: nothing is known of the two")
+    return notes

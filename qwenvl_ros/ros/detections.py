@@ -22,6 +22,8 @@ MOST_CLASSES = 65_535  # the last number of VisionClass means "unlabeled"
 class Detections:
     """`~/detections` and `~/detections_3d`, made only while somebody subscribes, and `~/label_info`, latched.
 
+    They have no status: an answer that could not be had or read is no message, or it would read as "nothing there".
+
     min_score: asked when the classes change; it is LabelInfo's threshold.
     """
 
@@ -43,6 +45,8 @@ class Detections:
         if now != self._told:
             self._told = now
             self._labels.publish(to_label_info(*now, scene.stamp))
+        if not scene.status.answered:
+            return
         if self._flat.get_subscription_count():
             self._flat.publish(to_detections_2d(scene))
         if self._solid.get_subscription_count():

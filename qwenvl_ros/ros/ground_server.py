@@ -20,8 +20,6 @@ from qwenvl_ros.srv import Ground
 from qwenvl_ros.types import Scene, Status
 from qwenvl_ros.zoo import Model
 
-_READ = (Status.OK, Status.TRUNCATED)
-
 
 class GroundServer:
     """Answers while the node is active; callers that wait together share a batch."""
@@ -44,7 +42,7 @@ class GroundServer:
             response.scene.status_message = response.message = str(reason)
             return response
         response.scene = to_message(scene)
-        response.success = scene.status in _READ
+        response.success = scene.status.answered
         response.message = scene.status_message
         return response
 

@@ -20,8 +20,9 @@ class RelationsServer:
         self, request: GetRelations.Request, response: GetRelations.Response
     ) -> GetRelations.Response:
         try:
-            scenes = self._desk.open().recent.scenes(self._desk.age_limit(request.max_age))
-            selection = select(scenes, request.subject, request.predicate, request.object)
+            recent, oldest = self._desk.open().recent, self._desk.age_limit(request.max_age)
+            scenes, unseen = recent.scenes(oldest), recent.unseen(oldest)
+            selection = select(scenes, request.subject, request.predicate, request.object, unseen)
         except (NotThere, ValueError) as reason:
             response.message = str(reason)
             return response

@@ -43,7 +43,8 @@ class SceneClient:
         node: its executor brings the scenes; see wait_until where nobody spins it.
         topic: of qwenvl_ros/msg/Scene; remapped like any topic of the node.
         max_age: seconds from a scene's stamp, which is that of its image, to its last use.
-        hysteresis: a truth value changes only after so many consecutive scenes agree; 1 = the newest decides.
+        hysteresis: a truth value changes only after so many consecutive scenes agree, each at most max_age after
+            the one before; 1 = the newest decides.
 
     Raises:
         ValueError: max_age is not above 0, or hysteresis is below 1.

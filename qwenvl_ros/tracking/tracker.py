@@ -18,7 +18,6 @@ from qwenvl_ros.tracking.settings import TrackSettings
 from qwenvl_ros.tracking.track import Carried, Track
 from qwenvl_ros.types import Detection, Frame, Scene, SceneObject, Status, Vector
 
-_READ = (Status.OK, Status.TRUNCATED)
 _SUPPORT = 0.1  # of a track's first points that must still be followed
 _AT_ONCE = 0.3  # of the points it had that must survive one step
 _RECOGNISED = 0.4  # of its first share of colours that its box must still have
@@ -119,7 +118,7 @@ class Tracker:
             self.reset()  # answers come in order, so time jumped back
         newest = self._past.newest
         ahead = newest is not None and scene.stamp - newest.stamp > self.jump_back * _SECOND
-        if scene.status not in _READ or ahead:
+        if not scene.status.answered or ahead:
             return scene
         if newest is None or scene.stamp > newest.stamp:
             self.advance(frame)
@@ -147,9 +146,15 @@ class Tracker:
         return [each for each in self._tracks if each.lost is None]
 
     def _recognised(self, scene: Scene, looks: Sequence[Looks]) -> dict[int, Track]:
-        """The known track of each object of a keyframe that has one; what is gone for too long is forgotten first."""
+        """The known track of each object of a keyframe that has one; what is gone for too long is forgotten first.
+
+        What the keyframe before showed was never gone, however long ago that was.
+        """
         oldest = scene.stamp - self.settings.memory * _SECOND
-        self._tracks = [each for each in self._tracks if each.lost is None or each.lost >= oldest]
+        shown = {each.id for each in self._keyframe.objects} if self._keyframe else set()
+        self._tracks = [
+            each for each in self._tracks if each.lost is None or each.lost >= oldest or each.id in shown
+        ]
         new = [
             Sight(each.box, each.query or each.label, look, _fixed_position(each, scene))
             for each, look in zip(scene.objects, looks, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from math import isnan, nan
 
@@ -18,7 +19,7 @@ vision = pytest.importorskip(
 
 from qwenvl_ros.ros.conversions import detections as convert  # noqa: E402
 from qwenvl_ros.ros.conversions.camera import to_camera_info, to_depth_image  # noqa: E402
-from qwenvl_ros.types import Box, Scene, SceneObject  # noqa: E402
+from qwenvl_ros.types import Box, Scene, SceneObject, Status  # noqa: E402
 
 MUG = SceneObject(
     "mug_1", "mug", Box(10.5, 20, 30, 44), "red mug", 0.75, position=(1.0, 2.0, 0.5), size=(0.1, 0.2, 0.3)
@@ -73,6 +74,21 @@ def test_of_several_hypotheses_the_likeliest_counts_and_boxes_may_be_empty_but_n
     array.detections[0].bbox.size_x = nan
     with pytest.raises(ValueError):
         convert.detections_of(array)
+
+
+def test_an_answer_that_failed_is_not_published_as_nothing_there(near):
+    from qwenvl_ros.ros.detections import Detections
+
+    published = Detections(near.node, lambda: 0.0)
+    heard = near.hear(vision.Detection2DArray, f"{near.node.get_fully_qualified_name()}/detections")
+    failed = replace(SCENE, stamp=8, objects=(), status=Status.BACKEND_FAILED)
+    end = time.monotonic() + 60.0
+    while not any(each.header.stamp.nanosec == 9 for each in heard):
+        assert time.monotonic() < end, "nothing was heard"
+        published.publish(failed)
+        published.publish(replace(SCENE, stamp=9))
+        near.executor.spin_once(timeout_sec=0.1)
+    assert all(each.detections for each in heard)
 
 
 def test_the_node_publishes_them_and_latches_its_classes(near, start):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from moving import blank, film, moving, owners
 
 from qwenvl_ros.between import carry
 from qwenvl_ros.evaluation.worth import worth_asking
+from qwenvl_ros.fusion import kept, key_of
 from qwenvl_ros.perception import PerceptionSettings, objects_of, relations_of
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.tracking import Tracker
-from qwenvl_ros.types import Detection, Origin, Scene, Source, Status, Truth
+from qwenvl_ros.types import Detection, Origin, Relation, Scene, Source, Status, Truth
 
 SETTINGS = PerceptionSettings(queries=("anything",))
 
@@ -136,6 +137,53 @@ def test_position_sigma_holds_what_the_box_strays(clip, followed):
         away = float((np.subtract(one.position, frame.pose.translation) @ frame.pose.rotation)[2])
         expected = np.hypot(one.position_sigma, 4.0 * away / frame.intrinsics.fx)
         assert other.position_sigma == pytest.approx(expected, rel=0.1)
+
+
+def test_what_the_model_decided_stands_while_geometry_leaves_it_open(clip, followed):
+    """Else a planner that takes the newest scene would never hear of it: the keyframe's own comes late."""
+    known, _ = followed
+    flat = replace(clip[-1].frame, depth=None, intrinsics=None)
+    open_now = [r for r in carry(known, flat, SETTINGS).scene.relations if r.truth is Truth.UNKNOWN]
+    measured = carry(known, clip[-1].frame, SETTINGS).scene.relations
+    left_open = {key_of(r) for r in measured if r.truth is Truth.UNKNOWN}
+    front = next(r for r in open_now if r.predicate == "in_front_of" and key_of(r) not in left_open)
+    said = front._replace(truth=Truth.TRUE, confidence=0.8, source=Source.MODEL)
+    asked = replace(known, keyframe=replace(known.keyframe, relations=(said,)))
+    scene = carry(asked, flat, SETTINGS).scene
+    assert said in scene.relations and front not in scene.relations
+    assert len(scene.relations) == len(carry(known, flat, SETTINGS).scene.relations)
+    assert repr(carry(asked, clip[-1].frame, SETTINGS).scene.relations) == repr(measured)
+    gone = replace(asked, objects=[each for each in known.objects if each.id != said.subject_id])
+    assert said not in carry(gone, flat, SETTINGS).scene.relations
+
+
+def test_what_carries_something_by_the_models_word_is_not_clear():
+    def stated(subject, predicate, object, truth, source):
+        return Relation(subject, predicate, object, truth, 0.5, nan, source, "optical")
+
+    now = [
+        stated("a", "on", "b", Truth.UNKNOWN, Source.GEOMETRY_2D),
+        stated("a", "clear", "a", Truth.UNKNOWN, Source.GEOMETRY_2D),
+        stated("b", "clear", "b", Truth.UNKNOWN, Source.GEOMETRY_2D),
+    ]
+    said = stated("a", "on", "b", Truth.TRUE, Source.MODEL)
+    assert kept(now, [said]) == [said, now[1]]
+    assert kept(now, [said._replace(truth=Truth.UNKNOWN), now[0]]) == now
+
+
+def test_objects_come_highest_score_first_and_no_more_than_allowed(clip, followed):
+    """After a TRUNCATED keyframe those of the one before are followed beside its own."""
+    known, _ = followed
+    scores = [0.2, nan, 0.9, *(0.5 for _ in known.objects[3:])]
+    mixed = [
+        replace(each, detection=replace(each.detection, score=score))
+        for each, score in zip(known.objects, scores, strict=True)
+    ]
+    scene = carry(replace(known, objects=mixed), clip[-1].frame, SETTINGS).scene
+    told = [each.score for each in scene.objects]
+    assert told[0] == 0.9 and isnan(told[-1]) and told[:-1] == sorted(told[:-1], reverse=True)
+    few = carry(replace(known, objects=mixed), clip[-1].frame, replace(SETTINGS, max_objects=2)).scene
+    assert [each.id for each in few.objects] == [each.id for each in scene.objects[:2]]
 
 
 def test_what_is_lost_is_named_and_where_all_is_lost_the_scene_is_stale(clip):

@@ -96,6 +96,19 @@ def test_the_whole_extent_is_completed_where_something_nearer_cuts_it() -> None:
     assert hidden[0].visible_fraction == pytest.approx(0.5, abs=0.1) and hidden[0].occluder == 1
 
 
+def test_camera_info_of_a_scaled_image_gives_the_same_metres() -> None:
+    depth = wall()
+    depth[40:80, 60:100] = 2.0
+    depth[30:90, 80:120] = 1.0
+    boxes, frame = [Box(60, 40, 80, 80), Box(80, 30, 120, 90)], picture(depth)
+    doubled = replace(frame, intrinsics=Intrinsics(2 * WIDTH, 2 * HEIGHT, 300.0, 300.0, 160.0, 120.0))
+    beyond = [
+        occlusion.estimate(boxes, geometry.lift_all(boxes, each), each)[1].beyond for each in (frame, doubled)
+    ]
+    assert beyond[0].max() > 0.1
+    np.testing.assert_allclose(beyond[1], beyond[0], rtol=1e-6)
+
+
 def test_a_narrow_object_with_nothing_in_front_is_not_completed() -> None:
     depth = wall()
     depth[40:80, 60:70] = 1.0

@@ -42,6 +42,27 @@ def test_the_nearest_depth_within_the_tolerance_is_taken():
     assert plain(each.add_image(100 * MS, "i", now=0.01)) == [("i", "near")]
 
 
+def test_the_depth_of_the_image_before_does_not_pass_for_its_own():
+    """60 Hz: the last depth is within the tolerance, but the image's own is about to come."""
+    each = pairing()
+    each.add_depth(0, "d0", now=0.0)
+    each.add_depth(17 * MS, "d1", now=0.017)
+    assert each.add_image(33 * MS, "i2", now=0.034) == []
+    assert plain(each.add_depth(33 * MS, "d2", now=0.036)) == [("i2", "d2")]
+    assert each.add_image(50 * MS, "i3", now=0.05) == []
+    assert each.due(now=0.14) == []
+    assert plain(each.due(now=0.151)) == [("i3", "d2")], "patience is over, and it is within the tolerance"
+
+
+def test_depth_that_is_always_somewhat_early_is_not_waited_past():
+    each = pairing()
+    for beat in range(3):
+        each.add_depth((beat * 33 + 25) * MS, f"d{beat}", now=0.033 * beat)
+        assert plain(each.add_image((beat * 33 + 30) * MS, f"i{beat}", now=0.033 * beat + 0.005)) == [
+            (f"i{beat}", f"d{beat}")
+        ]
+
+
 def test_the_tolerance_is_a_setting():
     each = pairing(depth_tolerance=0.001)
     each.add_depth(102 * MS, "d", now=0.0)

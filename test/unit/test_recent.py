@@ -104,6 +104,16 @@ def test_a_failure_takes_nothing_back_and_is_told_when_nothing_else_is_there(rec
     assert [each.stamp for each in recent.scenes(1.0)] == [round(99.5 * SECOND)]
 
 
+def test_cameras_that_have_no_fresh_scene_are_told_beside_those_that_have(recent):
+    recent.add_scene(scene(99.9))
+    recent.add_scene(scene(90.0, camera="back"))
+    recent.add_scene(scene(99.9, camera="left", status=Status.BACKEND_FAILED, message="out of memory"))
+    recent.add_scene(scene(99.95, status=Status.PARSE_FAILED))
+    assert [each.camera for each in recent.scenes(1.0)] == ["front"]
+    back, left = recent.unseen(1.0)
+    assert "camera back is 10 s old" in back and "camera left is BACKEND_FAILED: out of memory" in left
+
+
 def test_without_any_scene_the_remedy_is_told(recent):
     with pytest.raises(NotThere, match=r"no scene has been made yet.*diagnostics"):
         recent.scenes(inf)

@@ -158,6 +158,26 @@ def test_scenes_of_several_cameras_are_asked_together():
     assert select([SCENE, other], "cup", "", "").message == "", "it is enough that one has it"
 
 
+def test_two_that_no_camera_sees_together_are_not_false():
+    other = replace(SCENE, camera="back", objects=(thing("cup_1", "cup"),), relations=())
+    selection = select([SCENE, other], "red mug", "on", "cup")
+    assert not selection.relations and "no camera sees both 'red mug' and 'cup'" in selection.message
+    both = replace(other, objects=(*other.objects, thing("mug_1", "red mug")))
+    assert select([SCENE, both], "red mug", "on", "cup").message == ""
+
+
+def test_a_camera_without_a_fresh_scene_leaves_open_what_the_others_do_not_show():
+    old = ["the newest scene of camera back is 9 s old"]
+    assert select([SCENE], "mug_2", "on", "box_1", old).message == old[0]
+    assert select([SCENE], "mug_1", "left_of", "bowl_1", old).message == "", "it is TRUE whatever others show"
+
+
+def test_clear_is_about_one_thing():
+    assert select([SCENE], "bowl", "clear", "bowl") == select([SCENE], "bowl", "clear", "")
+    with pytest.raises(ValueError, match="leave 'box' out"):
+        select([SCENE], "bowl", "clear", "box")
+
+
 def test_whatever_holds_is_found_both_ways_round():
     """On relations as they are really found: 12 objects strewn at random."""
     rng = np.random.default_rng(3)

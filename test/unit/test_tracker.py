@@ -183,6 +183,18 @@ def test_a_blank_image_loses_everything_and_a_keyframe_brings_the_ids_back(clip)
     assert tracker.followed().objects and not tracker.followed().stale
 
 
+def test_ids_stay_when_keyframes_are_further_apart_than_memory(clip):
+    """What flow loses between two keyframes that both show it was never out of the model's sight."""
+    tracker, first = Tracker(TrackSettings(memory=2.0)), clip[0].frame
+    ids = {each.id for each in tracker.adopt(answer(clip[0]), first).objects}
+    for seconds in (4.0, 8.0):
+        tracker.advance(blank(first, round((seconds - 3.9) * SECOND)))
+        assert not tracker.followed().objects
+        stamp = round(seconds * SECOND)
+        scene = replace(answer(clip[0]), stamp=stamp, keyframe_stamp=stamp)
+        assert {each.id for each in tracker.adopt(scene, replace(first, stamp=stamp)).objects} == ids
+
+
 def test_a_scene_cut_loses_everything(renderer, clip):
     other = film(renderer, moving(91, things=True), 0.0)[0].frame
     tracker = Tracker()
