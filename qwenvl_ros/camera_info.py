@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qwenvl_ros.geometry.camera import FISHEYE
 from qwenvl_ros.types import Intrinsics
 
-_DISTORTIONS = ("", "plumb_bob", "rational_polynomial", "equidistant", "fisheye")
+_DISTORTIONS = ("", "plumb_bob", "rational_polynomial", *FISHEYE)
+_COUNTS = (4, 5, 8, 12, 14)  # of distCoeffs in OpenCV's calib3d; its fisheye models have 4
 
 
 class CameraInfoRefused(ValueError):
@@ -34,7 +36,8 @@ def intrinsics(
     distortion; else K and D. The principal point gains 0.5, see Intrinsics.
 
     Raises:
-        CameraInfoRefused: uncalibrated (no focal length), without a size, or of an unknown distortion model.
+        CameraInfoRefused: uncalibrated (no focal length), without a size, or of an unknown distortion model or count of
+            coefficients.
     """
     if width == 0 or height == 0:
         raise CameraInfoRefused("CameraInfo has no width or height")
@@ -42,17 +45,28 @@ def intrinsics(
     if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
         raise CameraInfoRefused(f"CameraInfo is not calibrated: fx = {fx}, fy = {fy}; calibrate the camera")
     distortion = () if rectified or not any(d) else tuple(float(value) for value in d)
+    if distortion_model in FISHEYE and not any(distortion[4:]):
+        distortion = distortion[:4]
     if distortion and distortion_model not in _DISTORTIONS:
         raise CameraInfoRefused(
             f"distortion model {distortion_model[:32]!r} is unknown; rectify and set `rectified`"
         )
     if not np.isfinite(distortion).all():
         raise CameraInfoRefused(f"CameraInfo has impossible distortion coefficients {distortion}")
+    counts = (4,) if distortion_model in FISHEYE else _COUNTS
+    if distortion and len(distortion) not in counts:
+        raise CameraInfoRefused(
+            f"CameraInfo has {len(distortion)} distortion coefficients, {distortion_model or 'plumb_bob'} has "
+            f"{' or '.join(map(str, counts))}; correct D, or rectify and set `rectified`"
+        )
     x_offset, y_offset, wide, high = region
     bin_x, bin_y = (max(each, 1) for each in binning)
+    across, down = int(wide or width) // bin_x, int(high or height) // bin_y
+    if across == 0 or down == 0:
+        raise CameraInfoRefused(f"CameraInfo's binning {bin_x}x{bin_y} leaves nothing of its image")
     return Intrinsics(
-        width=int(wide or width) // bin_x,
-        height=int(high or height) // bin_y,
+        width=across,
+        height=down,
         fx=float(fx) / bin_x,
         fy=float(fy) / bin_y,
         cx=(float(cx) + 0.5 - x_offset) / bin_x,

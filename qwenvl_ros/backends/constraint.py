@@ -11,10 +11,11 @@ import xgrammar
 from qwenvl_ros.backends.decoding import Row
 
 MOST_BLANKS = 2
+_CACHE_BYTES = 64 * 2**20  # every list of queries is a schema of its own
 
 
 class Grammars:
-    """Turns schemas into matchers for one tokenizer; each schema is compiled once.
+    """Turns schemas into matchers for one tokenizer; schemas are compiled once, as far as memory for them goes.
 
     vocabulary: width of the network's logits. stop: tokens that may follow a complete answer.
     """
@@ -23,7 +24,7 @@ class Grammars:
         info = xgrammar.TokenizerInfo.from_huggingface(
             tokenizer, vocab_size=vocabulary, stop_token_ids=list(stop)
         )
-        self._compiler = xgrammar.GrammarCompiler(info)
+        self._compiler = xgrammar.GrammarCompiler(info, cache_limit_bytes=_CACHE_BYTES)
         self._vocabulary = vocabulary
 
     def matcher(self, schema: Mapping[str, Any]) -> xgrammar.GrammarMatcher:

@@ -23,6 +23,11 @@ class Channel:
     digest: str = ""
     latched: bool = False
 
+    @property
+    def transient(self) -> bool:
+        """Whether it is to be offered as TRANSIENT_LOCAL: latched, or /tf_static, whose listeners ask for it."""
+        return self.latched or self.topic.endswith("/tf_static")
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -8,13 +8,33 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from rosbags.interfaces import Connection
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from qwenvl_ros.bags.messages import describe
 from qwenvl_ros.bags.records import BagError, Channel
 
 _NAME = "bag"
+_UNSET = QosTime(0, 0)
+_LATCHED = Qos(  # else `ros2 bag play` offers them VOLATILE, and who asks for TRANSIENT_LOCAL hears nothing
+    QosHistory.KEEP_LAST,
+    100,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _UNSET,
+    _UNSET,
+    QosLiveliness.SYSTEM_DEFAULT,
+    _UNSET,
+    False,
+)
 
 
 class RecordWriter:
@@ -71,7 +91,13 @@ class RecordWriter:
         known = self._connections.get(channel.topic)
         if known is None:
             definition, digest = describe(channel.type, channel.definition, channel.digest)
-            known = self._writer.add_connection(channel.topic, channel.type, msgdef=definition, rihs01=digest)
+            known = self._writer.add_connection(
+                channel.topic,
+                channel.type,
+                msgdef=definition,
+                rihs01=digest,
+                offered_qos_profiles=[_LATCHED] if channel.transient else [],
+            )
             self._connections[channel.topic] = known
         if known.msgtype != channel.type:
             raise BagError(

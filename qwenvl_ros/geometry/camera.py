@@ -16,7 +16,7 @@ from qwenvl_ros.types import Frame, Intrinsics, Pose
 
 Floats = NDArray[np.float64]
 
-_FISHEYE = ("equidistant", "fisheye")
+FISHEYE = ("equidistant", "fisheye")
 _NOT_FOUND = -1e6  # what cv2.fisheye.undistortPoints gives where no ray leads to a pixel
 
 
@@ -98,7 +98,7 @@ def project(intrinsics: Intrinsics, points: ArrayLike) -> Floats:
     if distortion is None:
         flat = seen[:, :2] / seen[:, 2:]
         pixels[front] = flat * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
-    elif intrinsics.distortion_model in _FISHEYE:
+    elif intrinsics.distortion_model in FISHEYE:
         zero = np.zeros(3)
         pixels[front] = cv2.fisheye.projectPoints(seen[None], zero, zero, matrix, distortion)[0].reshape(
             -1, 2
@@ -119,7 +119,7 @@ def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Fl
     matrix, distortion = _matrix(intrinsics), _distortion(intrinsics)
     if distortion is None or not len(uv):
         flat = (uv - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy)
-    elif intrinsics.distortion_model in _FISHEYE:
+    elif intrinsics.distortion_model in FISHEYE:
         flat = cv2.fisheye.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
         flat[(flat == _NOT_FOUND).any(axis=1)] = np.nan
     else:
@@ -140,4 +140,4 @@ def _distortion(intrinsics: Intrinsics) -> Floats | None:
     coefficients = np.asarray(intrinsics.distortion, dtype=np.float64)
     if not coefficients.size or not coefficients.any():
         return None
-    return coefficients[:4] if intrinsics.distortion_model in _FISHEYE else coefficients
+    return coefficients

@@ -127,15 +127,14 @@ def _obstruction(truths: Truths, thing: SceneObject) -> Obstruction:
             continue
         on, hides = truths.of("on", other.id, id), truths.of("occludes", other.id, id)
         hidden = hidden or hides is not Truth.FALSE
-        if on is Truth.TRUE:
+        if _carries(truths, other.id, id):
+            hides = Truth.FALSE
+        if Truth.TRUE in (on, hides):
             by.append(other)
         elif on is Truth.UNKNOWN:
             open_.append(f"whether {called[other.id]} is on {called[id]}")
-        elif not _carries(truths, other.id, id):
-            if hides is Truth.TRUE:
-                by.append(other)
-            elif hides is Truth.UNKNOWN:
-                open_.append(f"whether {called[other.id]} hides {called[id]}")
+        elif hides is Truth.UNKNOWN:
+            open_.append(f"whether {called[other.id]} hides {called[id]}")
     if not open_ and truths.of("clear", id) is Truth.UNKNOWN:
         open_.append(f"whether anything is on {called[id]}")
     if thing.occlusion is Occlusion.UNKNOWN:

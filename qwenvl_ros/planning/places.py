@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import atan2, hypot
+from math import atan2, hypot, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def place(
     Raises:
         Unreadable: the scene's status is not OK.
         LookupError: nothing has this name, or several things have.
-        NoPlace: it has no position, the frame is a camera's, or there is no room within 2 m.
+        NoPlace: it has no position, the frame is a camera's, or there is no room within 2 m of its edge.
     """
     readable(scene)
     if scene.reference_frame in ("", scene.frame_id):
@@ -65,18 +65,22 @@ def place(
         )
     thing = only(scene, name)
     centre, size = _extent(thing)
-    towards, reach = _side(predicate, centre, viewpoint)
+    towards, limit = _side(predicate, centre, viewpoint)
+    with np.errstate(divide="ignore"):
+        edge = float(np.min(size[:2] / 2 / np.abs(towards)))
+    reach = min(edge + REACH, limit)
     unplaced = [each.id for each in scene.objects if each.position is None]
     if unplaced:
         raise NoPlace(f"no position is known of {', '.join(unplaced)}, so what is free cannot be told")
     extents = [_extent(each) for each in scene.objects]
-    for away in np.arange(0.0, reach, STEP):  # out of the object's own extent, and on
+    for away in np.arange(edge, reach, STEP):
         spot = centre[:2] + away * towards
         if all(_apart(spot, *each) > radius for each in extents):
             break
     else:
         raise NoPlace(
-            f"no room for a radius of {radius:g} m within {reach:.2g} m of {name}, on the side {predicate}"
+            f"no room for a radius of {radius:g} m within {max(reach - edge, 0.0):.2g} m of {name}, "
+            f"on the side {predicate}"
         )
     facing = atan2(-towards[1], -towards[0])
     return Pose(
@@ -91,9 +95,9 @@ def _extent(thing: SceneObject) -> tuple[Floats, Floats]:
 
 
 def _side(predicate: str, centre: Floats, viewpoint: Vector) -> tuple[Floats, float]:
-    """Unit vector in the plane, from the object towards the place, and how far that side goes, metres."""
+    """Unit vector in the plane, from the object's centre towards the place, and how far that side goes, metres."""
     if predicate in ("left_of", "right_of"):
-        return np.array([0.0, 1.0 if predicate == "left_of" else -1.0]), REACH
+        return np.array([0.0, 1.0 if predicate == "left_of" else -1.0]), inf
     if predicate not in ("in_front_of", "behind"):
         raise NoPlace(f"{predicate} is no side: give one of {', '.join(_PHRASES.values())}")
     back = np.array(viewpoint[:2]) - centre[:2]
@@ -101,7 +105,7 @@ def _side(predicate: str, centre: Floats, viewpoint: Vector) -> tuple[Floats, fl
     if length < STEP:
         raise NoPlace("the viewpoint is at the object itself: give the place of the robot or the camera")
     ahead: Floats = back / length
-    return (ahead, min(REACH, length)) if predicate == "in_front_of" else (-ahead, REACH)
+    return (ahead, length) if predicate == "in_front_of" else (-ahead, inf)
 
 
 def _apart(spot: Floats, centre: Floats, size: Floats) -> float:

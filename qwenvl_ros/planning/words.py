@@ -38,31 +38,37 @@ def describe(scene: Scene) -> list[str]:
 def changes(before: Scene | None, now: Scene) -> list[str]:
     """What holds now and did not before, and what no longer does: objects, what hides them, and relations.
 
-    Only relations that do not follow from others are told (see essential). A scene that could not be had or read
+    Only relations that do not follow from others are told (see essential). What held and is UNKNOWN now cannot be told
+    any more; that is not that it no longer holds. A scene that could not be had or read
     says so and takes nothing back.
     """
     if now.status is not Status.OK:
         return _failure(now)
     if before is None:
         before = replace(now, objects=(), relations=())
-    here, gone = set(names_of(now).values()), set(names_of(before).values())
+    old_names, names = names_of(before, now), names_of(now, before)
+    here, gone = set(names.values()), set(old_names.values())
     new, gone = here - gone, gone - here
-    old_seen, old_facts = _seen(before), _related(essential(before))
-    new_facts = _related(essential(now))
+    old_seen, old_facts = _seen(before, old_names), _related(essential(before), old_names)
+    new_facts = _related(essential(now), names)
     lines = [f"new: {', '.join(sorted(new))}"] if new else []
     lines += [f"gone: {', '.join(sorted(gone))}"] if gone else []
     lines += [
         text
-        for (name, level, occluders), text in _seen(now).items()
+        for (name, level, occluders), text in _seen(now, names).items()
         if (name, level, occluders) not in old_seen and (level in _HIDDEN or occluders or name not in new)
     ]
     lines += [_with_gap(text, gap) for key, (text, gap) in new_facts.items() if key not in old_facts]
-    still = _related(now)
-    lines += [
-        f"no longer: {text}"
-        for key, (text, _) in old_facts.items()
-        if key not in still and key[0] in here and key[2] in here
-    ]
+    still = _related(now, names)
+    open_ = {
+        (names[r.subject_id], r.predicate, names[r.object_id])
+        for r in now.relations
+        if r.truth is Truth.UNKNOWN
+    }
+    for key, (text, _) in old_facts.items():
+        if key not in still and key[0] in here and key[2] in here:
+            known = key not in open_ and key[1] in now.evaluated_predicates
+            lines.append(f"{'no longer' if known else 'cannot be told any more'}: {text}")
     return lines
 
 
@@ -87,7 +93,7 @@ def essential(scene: Scene) -> Scene:
 
 def visibility(scene: Scene) -> list[str]:
     """How much of each object is seen, and what hides the rest of it."""
-    return list(_seen(scene).values())
+    return list(_seen(scene, names_of(scene)).values())
 
 
 def relations(scene: Scene) -> list[str]:
@@ -95,7 +101,7 @@ def relations(scene: Scene) -> list[str]:
 
     What could not be told is counted on the last line, never worded as if it were false.
     """
-    lines = [_with_gap(text, gap) for text, gap in _related(scene).values()]
+    lines = [_with_gap(text, gap) for text, gap in _related(scene, names_of(scene)).values()]
     unknown = Counter(r.predicate for r in scene.relations if r.truth is Truth.UNKNOWN)
     if unknown:
         counted = ", ".join(f"{predicate} ({count})" for predicate, count in unknown.items())
@@ -110,9 +116,8 @@ def _failure(scene: Scene) -> list[str]:
     return [f"{scene.status.name.lower().replace('_', ' ')}{reason}"]
 
 
-def _seen(scene: Scene) -> dict[tuple[str, Occlusion, tuple[str, ...]], str]:
+def _seen(scene: Scene, names: dict[str, str]) -> dict[tuple[str, Occlusion, tuple[str, ...]], str]:
     """A line for each object, by its name, how much of it is hidden, and what hides it."""
-    names = names_of(scene)
     occluders: dict[str, list[str]] = defaultdict(list)
     for relation in scene.relations:
         if relation.predicate == "occludes" and relation.truth is Truth.TRUE:
@@ -125,9 +130,8 @@ def _seen(scene: Scene) -> dict[tuple[str, Occlusion, tuple[str, ...]], str]:
     }
 
 
-def _related(scene: Scene) -> dict[tuple[str, str, str], tuple[str, str]]:
+def _related(scene: Scene, names: dict[str, str]) -> dict[tuple[str, str, str], tuple[str, str]]:
     """(sentence, gap in words) of each true relation, by subject, predicate and object."""
-    names = names_of(scene)
     return {
         (names[r.subject_id], r.predicate, names[r.object_id]): (_sentence(r, names), _gap(r))
         for r in scene.relations
@@ -135,10 +139,10 @@ def _related(scene: Scene) -> dict[tuple[str, str, str], tuple[str, str]]:
     }
 
 
-def names_of(scene: Scene) -> dict[str, str]:
-    """What to call each object, by id: its label, or its id where several share a label."""
-    shared = Counter(o.label for o in scene.objects)
-    return {o.id: o.label if shared[o.label] == 1 else o.id for o in scene.objects}
+def names_of(scene: Scene, *others: Scene) -> dict[str, str]:
+    """What to call each object, by id: its label, or its id where several share a label, here or in another scene."""
+    counts = [Counter(o.label for o in each.objects) for each in (scene, *others)]
+    return {o.id: o.id if any(each[o.label] > 1 for each in counts) else o.label for o in scene.objects}
 
 
 def _visibility(thing: SceneObject, name: str, occluders: list[str]) -> str:

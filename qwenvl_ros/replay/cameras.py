@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qwenvl_ros.camera_info import CameraInfoRefused
+from qwenvl_ros.geometry.transforms import NotKnown, TransformTree
 from qwenvl_ros.images import ImageRefused
 from qwenvl_ros.pairing import Pair, Pairing, PairingSettings, joined
 from qwenvl_ros.replay.frames import Beat, InputSettings, Recorded, Tally
@@ -26,7 +27,6 @@ from qwenvl_ros.replay.messages import (
     pose_of,
 )
 from qwenvl_ros.replay.topics import CameraTopics
-from qwenvl_ros.replay.transforms import NotKnown, TransformTree
 from qwenvl_ros.types import Intrinsics, Pose
 
 POSE_PATIENCE_NS = 200_000_000  # poses come a little after the image
@@ -78,7 +78,7 @@ class Camera:
         elif topic == self.topics.image:
             yield from self._on_image(message, time)
         elif topic == self.topics.depth and kind in (IMAGE, COMPRESSED):
-            for pair in self._pairing.add_depth(header_of(message)[0], message, time / 1e9):
+            for pair in self._pairing.add_depth(header_of(message)[0] or time, message, time / 1e9):
                 yield from self._complete(pair, time)
         elif topic == self.topics.camera_info and kind == CAMERA_INFO:
             self._on_info(message)

@@ -19,7 +19,7 @@ from qwenvl_ros.replay.messages import MARKERS, PICTURES, SCENES, marker_bytes, 
 from qwenvl_ros.scene_json import to_json
 from qwenvl_ros.types import Scene
 
-_ANSWERS = "answers.jsonl"
+_ANSWERS, _LINES = "answers.jsonl", "scenes.jsonl"
 _OWN = (SCENES.topic, MARKERS.topic, PICTURES.topic)
 
 
@@ -55,7 +55,7 @@ class Outputs:
             if bag is not None:
                 self._bag = RecordWriter(bag, self._folder)
             if lines is not None:
-                self._lines = (self._folder / lines.name).open("w", encoding="utf-8")
+                self._lines = (self._folder / _LINES).open("w", encoding="utf-8")
         except OSError as error:
             self.__exit__(type(error), error, None)
             if isinstance(error, BagError):
@@ -75,7 +75,7 @@ class Outputs:
         if self._lines is not None:
             self._lines.close()
             if kind is None:
-                shutil.move(self._folder / self._paths[-1].name, self._paths[-1])
+                shutil.move(self._folder / _LINES, self._paths[-1])
         if self.answers is not None:
             keep = kind is not None and len(self.answers)
             self.answers.close()

@@ -96,7 +96,8 @@ def images_in(folder: Path) -> list[Path]:
 
 def _folder(files: Sequence[Path], fps: float) -> _Shots:
     for number, path in enumerate(files):
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        data = np.fromfile(path, np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
         stamp = round(number / fps * 1e9)
         yield stamp, ImageRefused(f"{path.name} cannot be decoded") if pixels is None else _rgb(pixels)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qwenvl_ros.bags import Bag, Decoder, Record, Undecodable
+from qwenvl_ros.geometry.transforms import TransformTree
 from qwenvl_ros.pairing import PairingSettings
 from qwenvl_ros.replay.cameras import Camera
 from qwenvl_ros.replay.frames import InputSettings, Keep, Recorded, Tally
 from qwenvl_ros.replay.messages import TRANSFORMS, header_of, pose_of
 from qwenvl_ros.replay.topics import SAMPLED, CameraTopics, NoCamera, choose
-from qwenvl_ros.replay.transforms import TransformTree
 from qwenvl_ros.types import Pose
 
 

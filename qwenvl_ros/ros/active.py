@@ -23,7 +23,7 @@ from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.readiness import Ready
 from qwenvl_ros.ros.transforms import Transforms
 from qwenvl_ros.ros.worker import Worker
-from qwenvl_ros.scheduling import Slots
+from qwenvl_ros.scheduling import Drop, Slots
 
 TICK_S = 0.02
 
@@ -128,10 +128,13 @@ class Active:
 
     def _offer(self, frame: Arrived) -> None:
         self._follower.offer(frame)
-        if self._worker.offer(frame).time_jumped_back:
+        put = self._worker.offer(frame)
+        if put.time_jumped_back:
             self._node.get_logger().info(f"time went back on {frame.camera}: starting afresh")
             self.recent.forget(frame.camera)
-        self.recent.add_frame(frame)
+            self._cameras[frame.camera].time_jumped_back()
+        if Drop.FUTURE not in put.dropped:  # or it would be the newest until its time comes
+            self.recent.add_frame(frame)
 
     def _answered(self, delivery: Delivery) -> None:
         """From the follower's thread, or the worker's."""

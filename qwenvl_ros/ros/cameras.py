@@ -121,6 +121,11 @@ class Camera:
         for _ in range(len(self._without_pose)):
             self._place(*self._without_pose.popleft())
 
+    def time_jumped_back(self) -> None:
+        """Poses of before are not asked for any more."""
+        if self._poses is not None:
+            self._poses.forget()
+
     def close(self) -> None:
         """Stop listening, and drop what waits."""
         for each in self._subscriptions:
@@ -181,7 +186,11 @@ class Camera:
             self._complete(pair)
 
     def _on_depth(self, message: Message) -> None:
-        for pair in self._pairing.add_depth(header_of(message)[0], message, time.monotonic()):
+        stamp = header_of(message)[0]
+        if stamp == 0:  # as an image without one
+            self.health.without_stamp += 1
+            stamp = self._node.get_clock().now().nanoseconds
+        for pair in self._pairing.add_depth(stamp, message, time.monotonic()):
             self._complete(pair)
 
     def _on_info(self, lens: Lens, message: CameraInfo) -> None:

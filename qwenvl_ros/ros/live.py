@@ -79,7 +79,7 @@ class Player(Node):
         except (ImportError, AttributeError):
             self.get_logger().warning(f"{channel.topic} is left out: {channel.type} is not installed")
             return None
-        latched = channel.latched or channel.topic.endswith("/tf_static")
+        latched = channel.transient
         # Reliable ones are heard by every subscriber.
         qos = QoSProfile(
             depth=100 if latched else 10,

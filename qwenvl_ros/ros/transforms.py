@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Protocol
 
 from geometry_msgs.msg import PoseStamped
@@ -10,9 +9,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 
+from qwenvl_ros.geometry.transforms import NotKnown, TransformTree
 from qwenvl_ros.ros.conversions.camera import header_of, pose_of
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.types import Pose
+
+_CAMERA = " camera"  # no frame of tf's
 
 
 class NotYet(LookupError):
@@ -30,6 +32,10 @@ class PoseSource(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Time jumped back: what was known is of another time."""
+        ...
+
     def close(self) -> None:
         """Stop listening."""
         ...
@@ -44,34 +50,45 @@ class FixedPose:
     def pose(self, frame_id: str, stamp: int) -> Pose:
         return self._pose
 
+    def forget(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
 
 class PoseTopic:
-    """A camera whose pose is published as PoseStamped, in the target frame, at least as often as its images."""
+    """A camera whose pose is published as PoseStamped, in the target frame; between two it is interpolated."""
 
-    KEPT = 64
     JUMP_BACK = 500_000_000
 
     def __init__(self, node: Node, topic: str, target_frame: str) -> None:
         self._node = node
         self._target_frame = target_frame
-        self._poses: deque[tuple[int, Pose]] = deque(maxlen=self.KEPT)
+        self.forget()
         self._problem = f"no pose has come on {node.resolve_topic_name(topic)}"
         # Best effort hears every publisher.
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = node.create_subscription(PoseStamped, topic, self._on_pose, qos)
 
     def pose(self, frame_id: str, stamp: int) -> Pose:
-        if not self._poses:
+        if self._newest is None:
             raise NotYet(self._problem)
-        if self._poses[-1][0] < stamp:
-            late = (stamp - self._poses[-1][0]) / 1e9
+        if self._newest < stamp:
+            late = (stamp - self._newest) / 1e9
             raise NotYet(
                 f"the newest pose on {self._subscription.topic_name} is {late:.3f} s older than the image"
             )
-        return min(self._poses, key=lambda each: abs(each[0] - stamp))[1]
+        try:
+            return self._poses.pose(_CAMERA, self._target_frame, stamp)
+        except NotKnown as error:
+            raise NotYet(
+                f"the oldest pose on {self._subscription.topic_name} is newer than the image"
+            ) from error
+
+    def forget(self) -> None:
+        self._poses = TransformTree()
+        self._newest: int | None = None
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
@@ -86,9 +103,10 @@ class PoseTopic:
         except ValueError as error:
             self._problem = f"a pose cannot be used: {error}"
             return
-        if self._poses and stamp < self._poses[-1][0] - self.JUMP_BACK:
-            self._poses.clear()
-        self._poses.append((stamp, pose))
+        if self._newest is not None and stamp < self._newest - self.JUMP_BACK:
+            self.forget()
+        self._poses.add(_CAMERA, self._target_frame, stamp, pose)
+        self._newest = stamp if self._newest is None else max(stamp, self._newest)
 
 
 class Transforms:
@@ -106,6 +124,7 @@ class Transforms:
                 f"target_frame = {target_frame!r} needs tf2_ros, which is not installed: install ros-<distro>-tf2-ros, "
                 "or give every camera its `pose` or `pose_topic`"
             ) from error
+        self._node = node
         self._target_frame = target_frame
         self._error: type[Exception] = tf2_ros.TransformException
         self._buffer: Any = tf2_ros.Buffer(node=node)
@@ -118,5 +137,12 @@ class Transforms:
         except (self._error, ValueError) as error:
             raise NotYet(str(error)) from error
 
+    def forget(self) -> None:
+        self._buffer.clear()  # static ones stay; Humble's does not do so by itself
+
     def close(self) -> None:
         self._listener.unregister()
+        if (
+            service := getattr(self._buffer, "srv", None)
+        ) is not None:  # ~tf2_frames, which a Buffer leaves behind
+            self._node.destroy_service(service)

@@ -142,12 +142,14 @@ class Worker:
             for pending, flight in self._in_engine():
                 if flight.said != flight.told and not self._stopping:
                     self._tell(pending, flight)
-        for pending, flight in [*self._ended, *self._in_engine()]:
+        with self._lock:  # at once: an answer that comes now moves from the one to the other
+            left = [*self._ended, *self._flights.items()]
+            self._ended.clear()
+            self._flights.clear()
+        for pending, flight in left:
             pending.future.cancel()
             if flight.errand is not None:
                 flight.errand.fail(Refused(_STOPPED))
-        with self._lock:
-            self._flights.clear()
 
     def _in_engine(self) -> list[tuple[Pending | Inquiry, _Flight]]:
         with self._lock:

@@ -76,9 +76,9 @@ class Tracker:
             if newest.stamp - frame.stamp <= self.jump_back * _SECOND:
                 return None
             self.reset()
+        if self._other_mode(frame):
+            self.reset()
         grey = grey_of(frame.image)
-        if newest is not None and newest.grey.pixels.shape != grey.pixels.shape:
-            self.reset()  # another camera, or another mode of it
         moment = Moment(frame.stamp, grey)
         if (before := self._past.newest) is not None:
             self._step(self._live(), [before, moment])
@@ -111,16 +111,18 @@ class Tracker:
         """Take in the scene of a frame that the model looked at, and move its objects on to the newest frame.
 
         Returns the scene with stable ids. One whose answer was not had or read is returned as it is and changes
-        nothing, and so is one from before time jumped back. A TRUNCATED one may lack objects: those are followed on.
+        nothing, and so is one from before time jumped back or the camera changed the size of its images. A TRUNCATED
+        one may lack objects: those are followed on.
         """
         before = self._keyframe
         if before is not None and before.stamp - scene.stamp > self.jump_back * _SECOND:
             self.reset()  # answers come in order, so time jumped back
         newest = self._past.newest
         ahead = newest is not None and scene.stamp - newest.stamp > self.jump_back * _SECOND
-        if not scene.status.answered or ahead:
+        late = newest is not None and scene.stamp <= newest.stamp
+        if not scene.status.answered or ahead or (late and self._other_mode(frame)):
             return scene
-        if newest is None or scene.stamp > newest.stamp:
+        if not late:
             self.advance(frame)
         looks = all_looks(scene.objects, frame)
         known = self._recognised(scene, looks)
@@ -144,6 +146,11 @@ class Tracker:
 
     def _live(self) -> list[Track]:
         return [each for each in self._tracks if each.lost is None]
+
+    def _other_mode(self, frame: Frame) -> bool:
+        """Whether its pixels are not those of the newest frame: another camera, or another mode of it."""
+        newest = self._newest
+        return newest is not None and (newest.width, newest.height) != (frame.width, frame.height)
 
     def _recognised(self, scene: Scene, looks: Sequence[Looks]) -> dict[int, Track]:
         """The known track of each object of a keyframe that has one; what is gone for too long is forgotten first.

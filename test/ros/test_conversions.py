@@ -192,6 +192,9 @@ def test_region_of_interest_and_binning():
         ({"k": [inf] * 9}, "calibrate"),
         ({"distortion_model": "mystery"}, "unknown"),
         ({"d": [nan, 1.0]}, "impossible"),
+        ({"d": [0.1, -0.05, 0.01]}, "3 distortion coefficients, .* has 4 or 5 or 8 or 12 or 14"),
+        ({"distortion_model": "equidistant", "d": [0.1, 0.0, 0.0]}, "3 distortion .* equidistant has 4;"),
+        ({"roi": RegionOfInterest(width=1, height=1), "binning_x": 2, "binning_y": 2}, "2x2 leaves nothing"),
     ],
 )
 def test_useless_camera_info_is_refused(change, reason):

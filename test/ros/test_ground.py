@@ -66,6 +66,16 @@ def test_ground_finds_what_is_asked_for_in_the_newest_image(near, node, publishe
     assert node.call("ground").scene.queries == [] and node.call("ground").scene.camera == "front"
 
 
+def test_an_image_from_the_future_does_not_hide_those_that_come_after_it(near, node, publisher):
+    ahead = picture(near.now() + 3600 * 10**9)
+    for _ in range(3):
+        publisher.publish(ahead)
+        near.executor.spin_once(timeout_sec=0.1)
+    scene, _ = scene_for(node, publisher)
+    answer = node.call("ground", queries=["mug"], camera="front")
+    assert answer.success and answer.scene.header == scene.header
+
+
 def test_callers_that_wait_share_a_batch(near, node, seen):
     """The engine answers these only while it works on three of them at once."""
     asked = [{"queries": ["together", name], "camera": "front"} for name in ("cup", "can", "mug")]

@@ -15,8 +15,9 @@ from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, IndexType, Writer
 from recordings import IMAGE, INFO, START, STRING, image, make, stamp
+from rosbags.interfaces import QosDurability
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.rosbag2 import CompressionMode, Reader, StoragePlugin
 
 from qwenvl_ros.bags import Bag, BagError, Channel, Decoder, Record, RecordWriter, Undecodable, encode, is_bag
 
@@ -366,6 +367,24 @@ def test_what_is_written_is_what_was_given_with_its_definitions(tmp_path):
     with path.open("rb") as file:
         assert list(StreamReader(file, validate_crcs=True).records)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out.mcap"], "nothing else is left"
+
+
+def test_what_is_latched_is_offered_so_to_who_plays_it(tmp_path):
+    """Else a listener of /tf_static hears nothing of `ros2 bag play`."""
+    path = tmp_path / "out.mcap"
+    topics = {"/tf_static": False, "/map": True, "/note": False}
+    with RecordWriter(path) as writer:
+        for topic, latched in topics.items():
+            writer.write_bytes(Channel(topic, STRING, latched=latched), encode(STRING, {"data": ""}), 1)
+    with Reader(path) as bag:
+        offered = {
+            each.topic: [q.durability for q in each.ext.offered_qos_profiles] for each in bag.connections
+        }
+    assert offered == {
+        "/tf_static": [QosDurability.TRANSIENT_LOCAL],
+        "/map": [QosDurability.TRANSIENT_LOCAL],
+        "/note": [],
+    }
 
 
 def test_a_topic_has_one_type_and_it_must_be_known(tmp_path):

@@ -90,6 +90,18 @@ def test_what_cannot_be_told_is_said_and_never_taken_for_free(made, open_):
     assert next_free(made, "red cube").object == (A if open_ is None else None)
 
 
+def test_what_hides_it_is_in_its_way_whether_or_not_it_is_on_it_too():
+    made = scene(
+        A,
+        B,
+        *clear("cube_a"),
+        fact("cube_b", "on", "cube_a", Truth.UNKNOWN),
+        fact("cube_b", "occludes", "cube_a"),
+    )
+    assert ids(obstruction(made, "cube_a").by) == ids(clearing(made, "cube_a").order) == ["cube_b"]
+    assert obstruction(made, "cube_a").open == ()
+
+
 def test_predicates_that_were_not_evaluated_leave_it_open():
     made = scene(A, B, *clear("cube_a"), evaluated=("clear",))
     assert obstruction(made, "cube_a").open == ("whether green cube is on red cube",)

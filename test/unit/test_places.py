@@ -148,8 +148,14 @@ def test_the_relation_holds_of_what_stands_there(tables, side):
     assert placed > 50
 
 
+def test_beside_is_counted_from_the_edge_of_what_is_wide():
+    table = thing("table_1", "table", position=(3.0, 0.0, 0.4), size=(1.0, 4.4, 0.8))
+    pose = place(room(table), "left_of", "table", radius=0.3)
+    assert pose.translation[:2] == pytest.approx([3.0, 2.51], abs=0.011)
+
+
 def test_in_front_is_not_beyond_the_viewpoint():
-    with pytest.raises(NoPlace, match=r"within 0\.3 m of box"):
+    with pytest.raises(NoPlace, match=r"within 0\.2 m of box"):
         place(room(BOX), "in_front_of", "box", radius=0.3, viewpoint=(1.7, 1.0, 0.0))
 
 

@@ -159,11 +159,11 @@ def test_a_thinking_checkpoint_answers_after_its_thoughts():
     model = zoo.resolve("4b", "thinking")
     thoughts = 'maybe [{"bbox_2d": [1, 1, 9, 9], "label": "dust"}]\n</think>\n\nHere: ' + BOX
     answer, request = ask([thoughts], model=model, thinks=True)
-    assert request.max_tokens == 8192 and request.temperature == 1.0
+    assert request.max_tokens == 6144 and request.temperature == 1.0
     assert answer.text == "Here: " + BOX
     assert [each.label for each in answer.scenes[0].objects] == ["red mug"]
     cut, _ = ask([Reply("maybe a mug", finish="length")], model=model, thinks=True)
-    assert cut.text == "" and "still thinking at 8192 tokens" in cut.message
+    assert cut.text == "" and "still thinking at 6144 tokens" in cut.message
 
 
 def test_an_answer_that_was_cut_short_is_not_one_in_full():

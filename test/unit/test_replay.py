@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import random
@@ -72,6 +73,23 @@ def scenes(path="out.jsonl"):
 
 def stamps(found):
     return [each["header"]["stamp"]["sec"] * 10**9 + each["header"]["stamp"]["nanosec"] for each in found]
+
+
+def test_depth_without_stamps_goes_with_images_without_stamps(engine):
+    unstamped = [
+        (topic, time, dataclasses.replace(message, header=make("std_msgs/msg/Header", frame_id="optical")))
+        for topic, time, message in with_depth(3)
+    ]
+    recordings.write(Path("bag"), unstamped)
+    assert replay("bag", "--jsonl", "out.jsonl") == 0
+    assert all(thing["position"] is not None for scene in scenes() for thing in scene["objects"])
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "scenes.jsonl"])
+def test_lines_may_have_any_name(engine, name):
+    recordings.write(Path("bag"), pictures(3))
+    assert replay("bag", "--jsonl", name) == 0
+    assert len(scenes(name)) == 3 and sorted(p.name for p in Path().iterdir()) == sorted(["bag", name])
 
 
 def test_every_image_becomes_a_scene_markers_and_a_picture_with_its_stamp(engine, capsys):

@@ -93,10 +93,13 @@ def test_a_folder_goes_by_numbers_in_its_names(seen, capsys):
         cv2.imwrite(str(folder / f"img_{number}.{'png' if number % 2 else 'jpg'}"), each)
     (folder / "notes.txt").write_text("no image")
     (folder / "img_3.png").write_bytes(b"broken")
-    assert replay("shots", "--jsonl", "out.jsonl", "--fps", "4") == 1, "one is broken"
+    (folder / "img_11.jpg").touch()
+    assert replay("shots", "--jsonl", "out.jsonl", "--fps", "4") == 1, "two are broken"
     assert seconds(scenes()) == [n / 4 for n in range(11) if n != 3]
     assert seen == sorted(seen)
-    assert "1 images could not be read: img_3.png cannot be decoded" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 images could not be read: img_3.png cannot be decoded" in told
+    assert "1 images could not be read: img_11.jpg cannot be decoded" in told
 
 
 def test_a_rate_leaves_frames_out(seen):

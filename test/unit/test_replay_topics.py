@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from qwenvl_ros.bags import Channel, Record, Topic
 from qwenvl_ros.geometry import pose
+from qwenvl_ros.geometry.transforms import KEPT_NS, NotKnown, TransformTree
 from qwenvl_ros.replay.frames import Beat, InputSettings
 from qwenvl_ros.replay.topics import CameraTopics, NoCamera, choose
-from qwenvl_ros.replay.transforms import KEPT_NS, NotKnown, TransformTree
 
 S = 1_000_000_000
 

@@ -319,6 +319,23 @@ def test_a_camera_of_another_size_begins_anew(clip):
     assert tracker.advance(replace(clip[1].frame, image=small)) is None
 
 
+def test_a_camera_that_doubles_its_images_begins_anew(clip):
+    """They are followed in half their pixels, which are as many as before."""
+    tracker = Tracker()
+    tracker.adopt(answer(clip[0]), clip[0].frame)
+    assert tracker.advance(replace(clip[1].frame, image=cv2.resize(clip[1].frame.image, (1280, 960)))) is None
+
+
+@pytest.mark.parametrize("size", [(1280, 960), (320, 180)])
+def test_an_answer_to_an_image_of_another_size_comes_late_and_changes_nothing(clip, size):
+    tracker = Tracker()
+    tracker.advance(clip[0].frame)
+    tracker.advance(replace(clip[1].frame, image=cv2.resize(clip[1].frame.image, size)))
+    scene = answer(clip[0])
+    assert tracker.adopt(scene, clip[0].frame) is scene
+    assert tracker.followed() is None
+
+
 def test_large_images_are_followed_in_their_own_pixels(clip):
     def large(moment):
         return replace(moment.frame, image=cv2.resize(moment.frame.image, (1920, 1440)))

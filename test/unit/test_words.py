@@ -111,6 +111,28 @@ def test_only_what_is_new_or_over_is_told():
     assert changes(now, now) == []
 
 
+def test_what_cannot_be_told_any_more_is_not_called_over():
+    """Depth that comes late for once."""
+    before = scene(CUBE, SPHERE, fact("cube_1", "on", "sphere_1"), fact("cube_1", "touching", "sphere_1"))
+    now = scene(
+        CUBE,
+        SPHERE,
+        fact("cube_1", "on", "sphere_1", Truth.UNKNOWN),
+        evaluated=("on",),
+        status_message="no depth",
+    )
+    assert changes(before, now) == [
+        "cannot be told any more: red cube is on blue sphere",
+        "cannot be told any more: red cube touches blue sphere",
+    ]
+
+
+def test_a_twin_that_comes_or_goes_does_not_rename_the_one_that_stays():
+    twin = thing("cube_2", CUBE.label)
+    assert changes(scene(CUBE), scene(CUBE, twin)) == ["new: cube_2"]
+    assert changes(scene(CUBE, twin), scene(CUBE)) == ["gone: cube_2"]
+
+
 def test_an_object_that_comes_goes_or_gets_hidden_is_told():
     hidden = thing("sphere_1", "blue sphere", 0.4, occlusion=Occlusion.HEAVY)
     before, now = scene(SPHERE), scene(CUBE, hidden)

@@ -1,4 +1,4 @@
-"""Transforms that were recorded: where a frame was in another at a time, as tf2 tells it, without ROS."""
+"""Frames over time: where one was in another at a stamp, as tf2 tells it, without ROS."""
 
 from __future__ import annotations
 
