@@ -124,5 +124,5 @@ def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
     result = whole.copy()
     span = slice(max(bottom - 4, top), bottom)
     middle = whole[span].any(axis=0)
-    result[bottom : min(base, height)] |= middle
+    result[bottom : max(min(base, height), bottom)] |= middle
     return result

@@ -156,17 +156,28 @@ def estimate(
         covered = whole & (near | carried)
         for other in np.unique(others[covered & (others >= 0)]):
             part = covered & (others == other)
-            gap = surface.depth - float(np.median(depth[crop][part]))
-            if gap < -_BEHIND:  # it stands behind and touches
-                covered &= ~part
-            else:
+            ranges = depth[crop][part]
+            ranges = ranges[np.isfinite(ranges) & (ranges > 0)]
+            gap = surface.depth - float(np.median(ranges)) if len(ranges) else nan
+            if gap >= -_BEHIND:
                 cover.gap[other, index] = gap
+            else:  # it stands behind and touches, or nothing tells where it stands
+                covered &= ~part
         total = int(visible.sum()) + int(covered.sum())
         who = np.bincount(others[covered] + 1, minlength=count + 1)[1:]
         cover.share[:, index] = who / total
         fraction = int(visible.sum()) / total
         hidden[index] = Hidden(classify(fraction), fraction, int(np.argmax(who)) if who.any() else None)
+    _share_names(cover, lifted)
     return hidden, cover
+
+
+def _share_names(cover: Cover, lifted: Sequence[Lifted | None]) -> None:
+    """One thing under two names (see lift_all) covers others under both."""
+    owners = {id(surface): index for index, surface in enumerate(lifted) if surface is not None}
+    for index, surface in enumerate(lifted):
+        if surface is not None and (owner := owners[id(surface)]) != index:
+            cover.share[index], cover.gap[index] = cover.share[owner], cover.gap[owner]
 
 
 def _around(

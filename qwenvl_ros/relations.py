@@ -31,6 +31,7 @@ UNARY = ("clear",)
 _TRUTHS = np.array([Truth.FALSE, Truth.TRUE, Truth.UNKNOWN], dtype=object)
 _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
+_NOWHERE = (np.nan,) * 3
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
 
 
@@ -96,13 +97,16 @@ def find(
     covering = both & np.isfinite(cover.share) if cover is not None else np.zeros_like(both)
     if cover is not None:
         solid["occludes"] = _occludes(objects, cover, limits)
-    other = ~(np.eye(count, dtype=bool) | both & _same_place(objects))
-    found: list[Relation] = []
-    verdicts: dict[str, Judged] = {}
+    same, open_ = _same_place(objects)
+    other = ~(np.eye(count, dtype=bool) | same)
+    found, verdicts = list[Relation](), dict[str, Judged]()
     for predicate in PREDICATES[:-1]:
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
-        verdicts[predicate] = one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
+        one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick).left_open(
+            open_ & pick
+        )
+        verdicts[predicate] = one
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
     clear = _clear(verdicts["on"], metric)
     found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
@@ -113,8 +117,7 @@ def _solid(
     objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None
 ) -> dict[str, Judged]:
     """Predicates from extents, for all pairs; meaningless where an object has none."""
-    axes = view.axes()
-    nothing = (0.0, 0.0, 0.0)
+    axes, nothing = view.axes(), (0.0, 0.0, 0.0)
     centre = np.array([o.position or nothing for o in objects], dtype=np.float64) @ axes.T
     half = np.array([o.size or nothing for o in objects], dtype=np.float64) / 2 @ np.abs(axes).T
     sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
@@ -235,8 +238,7 @@ def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) 
 def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
     """(N, N), pixels: standard deviation of the gap between the box edges of two objects."""
     variance = _PIXEL_SIGMA**2 + np.array([o.box_sigma for o in objects]) ** 2
-    sigma: Floats = np.sqrt(variance[:, None] + variance[None, :])
-    return sigma
+    return np.asarray(np.sqrt(variance[:, None] + variance[None, :]))
 
 
 def _clear(on: Judged, metric: Flags) -> Judged:
@@ -253,12 +255,15 @@ def _clear(on: Judged, metric: Flags) -> Judged:
     )
 
 
-def _same_place(objects: Sequence[SceneObject]) -> Flags:
-    """(N, N) whether two are one thing under two names (it answers two queries): lifting gives both its surface."""
-    nothing = (np.nan,) * 3
-    place = np.array([(*(o.position or nothing), *(o.size or nothing)) for o in objects])
-    same: Flags = (place[:, None] == place[None, :]).all(axis=2)
-    return same
+def _same_place(objects: Sequence[SceneObject]) -> tuple[Flags, Flags]:
+    """(N, N): one thing under two names, as it answers two queries; things that lifting could not tell apart.
+
+    It gives one surface to boxes that are about the same; of one name they are rather two, such as stacked books.
+    """
+    place = np.array([(*(o.position or _NOWHERE), *(o.size or _NOWHERE)) for o in objects])
+    name = np.array([(o.query, o.label) for o in objects], dtype=object)
+    one_place, one_name = ((each[:, None] == each[None, :]).all(axis=2) for each in (place, name))
+    return one_place & ~one_name, one_place & one_name & ~np.eye(len(objects), dtype=bool)
 
 
 def _merge(use: Flags, solid: Judged, flat: Judged, pick: Flags) -> Judged:

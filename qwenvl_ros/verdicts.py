@@ -21,6 +21,11 @@ class Judged:
     confidence: Floats
     value: Floats
 
+    def left_open(self, where: Flags) -> Judged:
+        """The same, UNKNOWN in some places."""
+        confidence = np.where(where, 0.5, self.confidence)
+        return Judged(self.holds & ~where, self.unknown | where, confidence, self.value)
+
 
 def judged(value: Floats, *conditions: tuple[Floats, Floats]) -> Judged:
     """Holds where every margin is positive; conditions are (margin, its standard deviation)."""

@@ -14,6 +14,7 @@ from math import sqrt
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from qwenvl_ros.geometry.parts import Labels, Mask
 from qwenvl_ros.types import Depth, Intrinsics
@@ -43,10 +44,12 @@ def split(
         camera: intrinsics of the depth image. reaches: see visible.
     """
     cut, last, families = pieces.copy(), int(pieces.max()), []
+    windows = ndimage.find_objects(pieces)
     for number in which:
-        rows, columns = (np.flatnonzero((pieces == number).any(axis=axis)) for axis in (1, 0))
-        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        window = windows[number - 1]
         here = pieces[window] == number
+        if here.sum() < 2 * _FEWEST:
+            continue
         smooth = here & ~_creases(np.where(here, depth[window], np.float32(np.nan)), camera, reaches)
         # Near its rim the bend of a surface cannot be measured: cores, so that nothing leaks along there.
         core = cv2.erode(smooth.astype(np.uint8), _CORE, borderValue=0)

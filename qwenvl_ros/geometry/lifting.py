@@ -125,7 +125,8 @@ def _lifted(
         return None
     placed = apply(pose, np.concatenate([points, _feet(points, found)]))
     low, high = np.percentile(placed, (_TRIM, 100 - _TRIM), axis=0)
-    steady = placed[((placed >= low) & (placed <= high)).all(axis=1)]
+    within = ((placed >= low) & (placed <= high)).all(axis=1)
+    steady = placed[within] if within.any() else placed  # of few points each may be at an end
     median = float(np.median(depth))
     # Points are pixel centres; the surface goes on to the pixels' edges.
     across = np.eye(3)[:, :2] if pose is None else pose.rotation[:, :2]
@@ -179,12 +180,15 @@ def _feet(points: Floats, found: Segments) -> Floats:
 
 def _foot(points: Floats, found: Segments, camera: Intrinsics) -> tuple[float, float]:
     """Where the front of an object would meet the plane below it, and how upright lines lean: see Lifted."""
-    upright = max(found.planes, key=lambda plane: -float(plane.normal[1]), default=None)
-    if upright is None or -upright.normal[1] < _UPRIGHT:
-        return float("nan"), 0.0
     front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
-    dropped = front - (front @ upright.normal + upright.offset) * upright.normal
-    below = front - 0.01 * upright.normal
+    upright = [plane for plane in found.planes if -plane.normal[1] >= _UPRIGHT]
+    heights = [float(front @ plane.normal + plane.offset) for plane in upright]
+    under = [each for each in zip(heights, upright, strict=True) if each[0] >= -each[1].tolerance]
+    if not under:
+        return float("nan"), 0.0
+    height, plane = min(under, key=lambda each: each[0])  # of table and floor the one that it is over
+    dropped = front - height * plane.normal
+    below = front - 0.01 * plane.normal
     pixels = project(camera, [dropped, front, below])
     step = pixels[2] - pixels[1]
     return float(pixels[0, 1]), float(step[0] / step[1]) if step[1] > 0 else 0.0

@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 Corners = NDArray[np.int64]
 
 _TOGETHER = 6  # parts whose owners are found together, all ways tried: the largest, then the next ones
+_MOST_WAYS = 4096  # fewer together where many boxes claim each
 _COLOUR = 0.5  # what a colour that fits fully is worth, as overlap of a box
 
 
@@ -70,7 +71,9 @@ def settle(
         top[index] = np.maximum(low[own[index]].min(axis=0), first[index])
         end[index] = np.minimum(high[own[index]].max(axis=0), last[index])
     while open_:
-        now, open_ = open_[:_TOGETHER], open_[_TOGETHER:]
+        several = np.cumprod([claims[:, k].sum() for k in open_[:_TOGETHER]])
+        count = max(1, int((several <= _MOST_WAYS).sum()))
+        now, open_ = open_[:count], open_[count:]
         ways = np.array(list(product(*(np.flatnonzero(claims[:, k]) for k in now))))  # (ways, parts)
         worth = (liking[ways, now] * sizes[now]).sum(axis=1) * _COLOUR / sizes[now].sum()
         reach = {}

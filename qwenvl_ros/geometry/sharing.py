@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from qwenvl_ros.geometry.camera import Floats
 from qwenvl_ros.geometry.colours import histogram, numbers
@@ -216,11 +217,10 @@ def _object(pieces: Labels, mine: Mask, free: Mask, held: Floats, depth: Depth, 
     if held[main] < _LOOSE_SHARE:  # the piece runs far out of the box: cut it by depth too
         body &= _mode(depth, body, weight, size)
     middle = float(np.median(depth[body]))
-    for piece in np.flatnonzero((score > 0) & (held > _OWN_SHARE)):
-        here = mine & (pieces == piece)
-        if abs(float(np.median(depth[here])) - middle) < size * middle:
-            body = body | here
-    return body
+    others = np.flatnonzero((score > 0) & (held > _OWN_SHARE))
+    ranges = np.asarray(ndimage.median(depth, np.where(mine, pieces, 0), others))
+    near = others[np.abs(ranges - middle) < size * middle]
+    return body | (mine & np.isin(pieces, near))
 
 
 def _mode(depth: Depth, usable: Mask, weight: Floats, size: float) -> Mask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import isfinite
 
 import numpy as np
 
@@ -191,5 +192,11 @@ def _largest(pair: Sequence[float]) -> float:
 
 
 def _point(pair: Sequence[float]) -> str:
-    """ "(+30, 0)"."""
-    return "({})".format(", ".join("0" if round(value) == 0 else f"{value:+.0f}" for value in pair))
+    """ "(+30, 0)", "?" for what is not known."""
+
+    def told(value: float) -> str:
+        if not isfinite(value):
+            return "?"
+        return "0" if round(value) == 0 else f"{value:+.0f}"
+
+    return f"({', '.join(map(told, pair))})"

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from qwenvl_ros import geometry
 from qwenvl_ros.geometry import extents
+from qwenvl_ros.geometry.parts import settle
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose
 
 WIDTH, HEIGHT = 160, 120
@@ -188,6 +189,44 @@ def test_a_ball_on_a_table_is_lifted_where_it_is() -> None:
         np.linalg.norm(np.subtract((0.65, 0.1, 0.05), pose.translation)), abs=0.05
     )
     assert lifted.sigma < 0.005
+
+
+def test_six_returns_of_which_each_is_at_an_end_are_lifted() -> None:
+    depth = np.full((HEIGHT, WIDTH), np.nan)
+    depth[100:102, 120:123] = [[1.003, 1.006, 1.002], [1.005, 1.001, 1.004]]
+    lifted = geometry.lift(Box(120, 100, 123, 102), picture(depth))
+    assert lifted is not None and np.isfinite(lifted.outline).all()
+    assert lifted.position[2] == pytest.approx(1.0035, abs=0.001)
+
+
+def test_the_foot_is_on_the_table_and_not_on_the_floor_below_it() -> None:
+    """The floor leans a little towards the camera, so that it is the more upright of the two in the image."""
+    table, pose = plane()
+    floor = _trace(pose, lambda p, d: (-0.7 - 0.05 * p[0] - p[2]) / (d[..., 2] + 0.05 * d[..., 0]))
+    sphere = ball(pose, (0.65, 0.1, 0.05), 0.05)
+    seen = np.nan_to_num(sphere, nan=9) < np.nan_to_num(table, nan=9)
+    table[:, : WIDTH // 4] = floor[:, : WIDTH // 4]
+    lifted = geometry.lift(box_of(seen), picture(np.fmin(table, sphere), pose=pose, reference_frame="base"))
+    assert lifted is not None
+    assert lifted.foot == pytest.approx(np.flatnonzero(seen.any(axis=1))[-1], abs=8)
+
+
+def test_many_boxes_over_a_pile_are_settled_in_bounded_memory() -> None:
+    """All ways to share 6 parts among 20 boxes are 64 million."""
+    boxes, parts = 20, 6
+    claims = np.zeros((boxes, parts + 1), dtype=bool)
+    claims[:, 1:] = True
+    low = np.array([(0, 0), *((10 * k, 0) for k in range(parts))])
+    first = np.array([(2 * n, 0) for n in range(boxes)])
+    settle(
+        range(1, parts + 1),
+        claims,
+        (first, first + np.array([30, 10])),
+        (low, low + 10),
+        np.full(parts + 1, 100),
+        np.full(claims.shape, 1 / boxes),
+    )
+    assert (claims[:, 1:].sum(axis=0) == 1).all()
 
 
 def test_the_background_in_the_box_is_not_the_object() -> None:

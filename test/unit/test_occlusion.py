@@ -96,6 +96,22 @@ def test_the_whole_extent_is_completed_where_something_nearer_cuts_it() -> None:
     assert hidden[0].visible_fraction == pytest.approx(0.5, abs=0.1) and hidden[0].occluder == 1
 
 
+def test_a_hole_in_what_stands_behind_does_not_make_it_hide_anything() -> None:
+    """It meets the upper edge of a drum, whose hidden top is as round as its foot, but 4 cm farther away."""
+    depth = wall()
+    depth[30:60, 60:100] = 1.04
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    foot = 80 + 8 * np.sqrt(np.clip(1 - ((columns - 80) / 20) ** 2, 0, 1))
+    depth[(rows > 60) & (rows < foot) & (abs(columns - 80) < 20)] = 1.0
+    boxes, frame = [Box(60, 60, 100, 88), Box(60, 30, 100, 60)], picture(depth)
+    lifted = [replace(each, sigma=0.02) for each in geometry.lift_all(boxes, frame) if each]
+    for gap, hole, share in ((0.0, 0, 0.0), (0.0, 4, 0.0), (0.03, 0, 0.1), (0.03, 4, 0.1)):
+        pierced = np.where(depth == 1.04, depth - gap, depth)
+        pierced[50:60, 60 : 60 + 10 * hole : 4] = nan
+        _, cover = occlusion.estimate(boxes, lifted, picture(pierced))
+        assert cover.share[1, 0] == pytest.approx(share, abs=0.08) and (cover.share[1, 0] > 0) == (share > 0)
+
+
 def test_camera_info_of_a_scaled_image_gives_the_same_metres() -> None:
     depth = wall()
     depth[40:80, 60:100] = 2.0

@@ -218,6 +218,19 @@ def test_overlapping_boxes_leave_open_who_hides_whom() -> None:
     assert found["a", "occludes", "b"] == found["b", "occludes", "a"] == Truth.UNKNOWN
 
 
+def test_what_lifting_could_not_tell_apart_is_unknown() -> None:
+    """Boxes of one name that are about the same: stacked books."""
+    twins = [
+        solid("book_1", (1.0, 0.0, 0.0)),
+        solid("book_2", (1.0, 0.0, 0.0)),
+        solid("far_1", (3.0, 0.0, 0.0)),
+    ]
+    found = truths(twins)
+    assert found["book_1", "on", "book_2"] is found["book_2", "on", "book_1"] is Truth.UNKNOWN
+    assert found["book_1", "touching", "book_2"] is found["book_2", "clear", "book_2"] is Truth.UNKNOWN
+    assert found["far_1", "clear", "far_1"] is found["book_1", "in_front_of", "far_1"] is Truth.TRUE
+
+
 def test_a_pair_is_metric_only_where_both_have_a_place() -> None:
     objects = [
         solid("a", (1, 0.5, 0), box=Box(0, 0, 10, 10)),

@@ -122,6 +122,13 @@ def test_a_scale_is_broken_and_named(said, scale, by):
     assert np.allclose(diagnosis.fit.offset, by, atol=8)
 
 
+def test_an_axis_of_which_nothing_is_known_is_said_to_be(said):
+    """Every box spans the whole height, so that only x can be told."""
+    diagnosis = diagnosed(rewritten(said, lambda box: [box[0] + 30, 0, box[2] + 30, 1000]))
+    assert diagnosis.verdict is Verdict.BROKEN
+    assert re.search(r"shifted by \(\+\d+, \?\)", diagnosis.summary), diagnosis.summary
+
+
 def test_a_small_shift_is_degraded(said):
     diagnosis = diagnosed(rewritten(said, moved(0, 11)))
     assert diagnosis.verdict is Verdict.DEGRADED
