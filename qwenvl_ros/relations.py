@@ -93,10 +93,9 @@ def find(
         return [], list(PREDICATES)
     metric = np.array([o.position is not None and o.size is not None for o in objects], dtype=bool)
     both = metric[:, None] & metric[None, :]
-    flat, solid = _flat(objects, limits), _solid(objects, view, limits, cover)
-    covering = both & np.isfinite(cover.share) if cover is not None else np.zeros_like(both)
+    flat, solid, covering = _flat(objects, limits), _solid(objects, view, limits, cover), np.zeros_like(both)
     if cover is not None:
-        solid["occludes"] = _occludes(objects, cover, limits)
+        solid["occludes"], covering = _occludes(objects, cover, limits), both & np.isfinite(cover.share)
     same, open_ = _same_place(objects)
     other = ~(np.eye(count, dtype=bool) | same)
     found, verdicts = list[Relation](), dict[str, Judged]()
@@ -117,9 +116,9 @@ def _solid(
     objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None
 ) -> dict[str, Judged]:
     """Predicates from extents, for all pairs; meaningless where an object has none."""
-    axes, nothing = view.axes(), (0.0, 0.0, 0.0)
-    centre = np.array([o.position or nothing for o in objects], dtype=np.float64) @ axes.T
-    half = np.array([o.size or nothing for o in objects], dtype=np.float64) / 2 @ np.abs(axes).T
+    axes = view.axes()
+    centre = np.array([o.position or (0.0,) * 3 for o in objects]) @ axes.T
+    half = np.array([o.size or (0.0,) * 3 for o in objects]) / 2 @ np.abs(axes).T
     sigma = np.array([o.position_sigma if np.isfinite(o.position_sigma) else 0.0 for o in objects])
     spread = np.sqrt(sigma[:, None] ** 2 + sigma[None, :] ** 2)
     viewpoint = axes @ view.viewpoint
