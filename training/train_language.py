@@ -25,7 +25,7 @@ PICTURES = 32  # a step over all processes
 PARTS = 4  # of a step's questions, by length, so that short ones are not padded to the longest
 MATCH_LAYERS = 2
 RATES = {"match": 2e-3, "joint": 1.5e-3, "polish": 5e-4}
-VISION_RATES = {"joint": 5e-4, "polish": 1e-4}
+VISION_RATES = {"joint": 1e-3, "polish": 1e-4}
 BEFORE = {"joint": "match", "polish": "joint"}  # the stage that one goes on from
 SAVE_EVERY = 100  # steps
 
