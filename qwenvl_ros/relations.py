@@ -102,10 +102,8 @@ def find(
     for predicate in PREDICATES[:-1]:
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
-        one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick).left_open(
-            open_ & pick
-        )
-        verdicts[predicate] = one
+        one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
+        verdicts[predicate] = one = one.left_open(open_ & pick) if open_.any() else one
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
     clear = _clear(verdicts["on"], metric)
     found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
@@ -260,9 +258,11 @@ def _same_place(objects: Sequence[SceneObject]) -> tuple[Flags, Flags]:
     It gives one surface to boxes that are about the same; of one name they are rather two, such as stacked books.
     """
     place = np.array([(*(o.position or _NOWHERE), *(o.size or _NOWHERE)) for o in objects])
-    name = np.array([(o.query, o.label) for o in objects], dtype=object)
-    one_place, one_name = ((each[:, None] == each[None, :]).all(axis=2) for each in (place, name))
-    return one_place & ~one_name, one_place & one_name & ~np.eye(len(objects), dtype=bool)
+    one_place = (place[:, None] == place[None, :]).all(axis=2) & ~np.eye(len(objects), dtype=bool)
+    names, one_name = [(o.query, o.label) for o in objects], np.zeros_like(one_place)
+    for first, second in np.argwhere(one_place).tolist():
+        one_name[first, second] = names[first] == names[second]
+    return one_place & ~one_name, one_place & one_name
 
 
 def _merge(use: Flags, solid: Judged, flat: Judged, pick: Flags) -> Judged:
