@@ -63,7 +63,9 @@ def intrinsics(
     bin_x, bin_y = (max(each, 1) for each in binning)
     across, down = int(wide or width) // bin_x, int(high or height) // bin_y
     if across == 0 or down == 0:
-        raise CameraInfoRefused(f"CameraInfo's binning {bin_x}x{bin_y} leaves nothing of its image")
+        raise CameraInfoRefused(
+            f"CameraInfo's binning {bin_x}x{bin_y} leaves nothing of its image; correct it, or roi"
+        )
     return Intrinsics(
         width=across,
         height=down,

@@ -103,7 +103,7 @@ def find(
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
         one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
-        verdicts[predicate] = one = one.left_open(open_ & pick) if open_.any() else one
+        verdicts[predicate] = one = one.left_open(open_ & pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
     clear = _clear(verdicts["on"], metric)
     found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)

@@ -160,9 +160,12 @@ def _tell_relations(
         ends = [pairing.things.get(name) for name in (relation.subject_id, relation.object_id)]
         if ends[0] is not None and ends[1] is not None:
             said[stated_once(ends[0], relation.predicate, ends[1])] = relation.truth
-        elif relation.truth is not Truth.TRUE or figure is Figure.FOUND or pairing.key(relation) in left_out:
-            continue
-        elif _invented(relation, pairing):
+        elif (
+            relation.truth is Truth.TRUE
+            and figure is not Figure.FOUND
+            and pairing.key(relation) not in left_out
+            and _invented(relation, pairing)
+        ):
             made.counts[figure, relation.predicate, "wrong"] += 1
             if figure is Figure.AWAY:
                 ids = relation.subject_id, relation.predicate, relation.object_id

@@ -66,8 +66,8 @@ def place(
     thing = only(scene, name)
     centre, size = _extent(thing)
     towards, limit = _side(predicate, centre, viewpoint)
-    with np.errstate(divide="ignore"):
-        edge = float(np.min(size[:2] / 2 / np.abs(towards)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # straight along an axis, and of what is flat
+        edge = float(np.nanmin(size[:2] / 2 / np.abs(towards)))
     reach = min(edge + REACH, limit)
     unplaced = [each.id for each in scene.objects if each.position is None]
     if unplaced:

@@ -142,7 +142,6 @@ class Transforms:
 
     def close(self) -> None:
         self._listener.unregister()
-        if (
-            service := getattr(self._buffer, "srv", None)
-        ) is not None:  # ~tf2_frames, which a Buffer leaves behind
+        service = getattr(self._buffer, "srv", None)  # tf2_frames, which a Buffer leaves behind
+        if service is not None:
             self._node.destroy_service(service)

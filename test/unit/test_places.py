@@ -154,6 +154,13 @@ def test_beside_is_counted_from_the_edge_of_what_is_wide():
     assert pose.translation[:2] == pytest.approx([3.0, 2.51], abs=0.011)
 
 
+def test_beside_what_is_flat():
+    post = thing("post_1", "post", position=(2.0, 0.0, 0.5), size=(0.0, 0.2, 1.0))
+    assert place(room(post), "left_of", "post", radius=0.3).translation[:2] == pytest.approx(
+        [2.0, 0.41], abs=0.011
+    )
+
+
 def test_in_front_is_not_beyond_the_viewpoint():
     with pytest.raises(NoPlace, match=r"within 0\.2 m of box"):
         place(room(BOX), "in_front_of", "box", radius=0.3, viewpoint=(1.7, 1.0, 0.0))
