@@ -81,6 +81,7 @@ def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> list[str]:
         for name in names
         if not any(named(scene, name) for scene in scenes)
     ]
-    if not notes and not any(all(named(scene, name) for name in names) for scene in scenes):
+    together = any(all(named(scene, name) for name in names) for scene in scenes)
+    if len(names) == 2 and not notes and not together:
         notes.append(f"no camera sees both {names[0]!r} and {names[1]!r}: nothing is known of the two")
     return notes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qwenvl_ros import geometry, relations
-from qwenvl_ros.planning.selection import select
+from qwenvl_ros.planning.selection import Selection, select
 from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC
 from qwenvl_ros.types import Box, Frame, Relation, Scene, SceneObject, Source, Status, Truth
 
@@ -170,6 +170,11 @@ def test_a_camera_without_a_fresh_scene_leaves_open_what_the_others_do_not_show(
     old = ["the newest scene of camera back is 9 s old"]
     assert select([SCENE], "mug_2", "on", "box_1", old).message == old[0]
     assert select([SCENE], "mug_1", "left_of", "bowl_1", old).message == "", "it is TRUE whatever others show"
+
+
+def test_without_scenes_there_is_nothing():
+    assert select([], "", "", "") == Selection((), "")
+    assert "no object with the id or the name 'mug'; there are none" in select([], "mug", "on", "").message
 
 
 def test_clear_is_about_one_thing():
