@@ -34,11 +34,9 @@ def main() -> None:
         "--match-images",
         type=int,
         default=12_000,
-        help="pictures of the match stage, 4 queries each; 0 leaves it out",
+        help="pictures of the match stage; 0 leaves it out",
     )
-    parser.add_argument(
-        "--joint-images", type=int, default=120_000, help="pictures of the joint stage, 4 queries each"
-    )
+    parser.add_argument("--joint-images", type=int, default=120_000, help="pictures of the joint stage")
     parser.add_argument(
         "--polish-images",
         type=int,

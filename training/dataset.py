@@ -63,7 +63,7 @@ class Pool:
         return sum(map(len, self.images))
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """(count,) indices of scenes to train on: not of the first chunk, and scenes with hidden objects more often."""
+        """(count,) indices of scenes to train on: not of the first chunk, and full or hidden scenes more often."""
         odds = np.concatenate(self.odds[1:])
         return rng.choice(np.arange(CHUNK, len(self)), count, p=odds / odds.sum())
 
@@ -178,7 +178,10 @@ def load(path: Path) -> Pool:
 
 
 def _odds(objects: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(S, N, 8) objects of scenes -> (S,): one more for each that is to be asked for and largely hidden."""
+    """(S, N, 8) objects of scenes -> (S,): one for each that is to be asked for, one more where it is largely hidden.
+
+    An answer is scored by its objects and a relation by its pairs, so a full table counts for more than an empty one.
+    """
     fraction, pixels = objects[..., 6], objects[..., 7]
     asked = (objects[..., 0] > 0) & (fraction >= MIN_VISIBLE_FRACTION) & (pixels >= MIN_VISIBLE_PIXELS)
-    return 1.0 + (asked & (fraction < LARGELY_VISIBLE)).sum(1)
+    return 1.0 + asked.sum(1) + (asked & (fraction < LARGELY_VISIBLE)).sum(1)

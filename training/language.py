@@ -74,7 +74,7 @@ class Writer:
             for value in (y0, x1, y1):
                 add([self.comma[value]], NUMBER, 1.0)
             add(self.ids(COMMA_LABEL), HARD, 0.2)
-            add(self.ids(label), HARD, 1.0)
+            add(self.ids(label), HARD, 2.0)  # a name goes wrong more often than a box
         add(self.ids(CLOSE if answer else EMPTY), HARD, 2.0)
         add(self.ids("<|im_end|>"), HARD, 0.2)
         prompt = len(ids) - len(kinds)

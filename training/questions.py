@@ -12,10 +12,10 @@ from qwenvl_ros.sim.vocabulary import COLOURS, SHAPES, label_of
 from training.dataset import Pictures, Pool
 from training.language import Exchange, Writer
 
-QUERIES = 4  # about each picture
-KINDS = {Kind.PRESENT: 0.32, Kind.MIXED: 0.14, Kind.ABSENT: 0.2, Kind.EVERY: 0.34}
+QUERIES = 2  # about each picture: one for every object, and QUERIES - 1 of these
+KINDS = {Kind.PRESENT: 0.5, Kind.MIXED: 0.2, Kind.ABSENT: 0.3}
 # At the end: what is not there is answered too easily after a stage in which most of what is asked for is.
-POLISH_KINDS = {Kind.PRESENT: 0.35, Kind.MIXED: 0.15, Kind.ABSENT: 0.43, Kind.EVERY: 0.07}
+POLISH_KINDS = {Kind.PRESENT: 0.37, Kind.MIXED: 0.16, Kind.ABSENT: 0.47}
 
 
 def ask(
@@ -29,7 +29,8 @@ def ask(
 ) -> tuple[list[Exchange], list[int], NDArray[np.float32]]:
     """QUERIES questions about each picture, shortest first.
 
-    kinds: how often which kind of query is asked. single: only the first text of each query is asked for.
+    kinds: how often which kind of query is asked beside the one for every object. single: only the first text of
+    each query is asked for.
     Returns the exchanges, the picture of each, and (N, tokens, OWNERS) whether each token's objects are asked for:
     1 yes, 0 no, -1 no object.
     """
@@ -51,8 +52,8 @@ def _queries(
     single: bool,
     rng: np.random.Generator,
 ) -> list[Query]:
-    chosen = [list(kinds)[i] for i in rng.choice(len(kinds), QUERIES, p=list(kinds.values()))]
-    queries = sample_queries(labels, chosen, rng, hidden)
+    chosen = [list(kinds)[i] for i in rng.choice(len(kinds), QUERIES - 1, p=list(kinds.values()))]
+    queries = sample_queries(labels, [Kind.EVERY, *chosen], rng, hidden)
     return [Query(query.texts[:1], query.kind) for query in queries] if single else queries
 
 

@@ -14,7 +14,7 @@ from training.architecture import make_model, make_processor, make_tokenizer, sa
 from training.dataset import CHUNK, Asked, load
 from training.language import Writer, answer_loss, collate, run_layers
 from training.optimise import Muon
-from training.targets import COLUMNS, HEIGHT, ROWS, WIDTH, cell_objects, owners, to_patch_order
+from training.targets import COLUMNS, GRID, HEIGHT, ROWS, WIDTH, cell_objects, owners, to_patch_order
 from training.train_language import Stage
 from training.vision import DenseVision, to_patches
 
@@ -154,6 +154,28 @@ def test_the_polish_asks_more_for_what_is_not_there() -> None:
         assert sum(kinds.values()) == pytest.approx(1.0)
 
 
+def test_every_picture_is_asked_once_for_every_object(tmp_path) -> None:
+    """Asked twice it would be the same question again; relations need the answer to it."""
+    objects = np.zeros((CHUNK, 8, 8), np.float32)
+    objects[:, 0] = (1, 1, 0.1, 0.1, 0.4, 0.4, 1.0, 5000)
+    for name, array in (
+        ("objects", objects),
+        ("images", np.zeros((CHUNK, 32, 32, 3), np.uint8)),
+        ("cells", np.full((CHUNK, ROWS, COLUMNS), -1, np.int8)),
+        ("owners", np.zeros((CHUNK, *GRID, 2, 6), np.float32)),
+    ):
+        np.save(tmp_path / f"{name}-0000.npy", array)
+    (tmp_path / "done-0000").touch()
+    rng, pool, writer = np.random.default_rng(2), load(tmp_path), Writer(make_tokenizer())
+    indices = np.arange(6)
+    pictures = pool.pictures(indices, rng)
+    exchanges, about, _ = questions.ask(pool, indices, pictures, writer, rng, questions.KINDS, single=False)
+    everything = writer.write([], []).ids[: writer.write([], []).image_at].tolist()
+    asked = [e.ids[: e.image_at].tolist() for e in exchanges]
+    assert sorted(a for a, ids in zip(about, asked, strict=True) if ids == everything) == list(range(6))
+    assert sorted(about) == sorted([*range(6)] * questions.QUERIES)
+
+
 def test_muon_is_the_librarys_without_its_bfloat16() -> None:
     rng = torch.Generator().manual_seed(4)
     shapes = ((24, 64), (64, 24), (32, 32))
@@ -171,19 +193,21 @@ def test_muon_is_the_librarys_without_its_bfloat16() -> None:
         assert (mine - other).norm() < 0.02 * (mine - start).norm()
 
 
-def test_scenes_with_hidden_objects_are_drawn_more_often(tmp_path) -> None:
+def test_full_scenes_and_hidden_objects_are_drawn_more_often(tmp_path) -> None:
     """The first chunk is held out; objects too hidden to be asked for do not count."""
     for chunk in range(2):
         objects = np.zeros((CHUNK, 8, 8), np.float32)
         objects[:, 0] = (1, 1, 0.1, 0.1, 0.4, 0.4, 1.0, 5000)
         objects[0, 1] = (2, 2, 0.1, 0.1, 0.4, 0.4, 0.5, 5000)
         objects[1, 1] = (2, 2, 0.1, 0.1, 0.4, 0.4, 0.1, 5000)
+        objects[2, 1:4] = (2, 2, 0.1, 0.1, 0.4, 0.4, 1.0, 5000)
         np.save(tmp_path / f"objects-{chunk:04}.npy", objects)
         for name in ("images", "cells", "owners"):
             np.save(tmp_path / f"{name}-{chunk:04}.npy", np.zeros((CHUNK, 1)))
         (tmp_path / f"done-{chunk:04}").touch()
     drawn = np.bincount(load(tmp_path).draw(40_000, np.random.default_rng(1)), minlength=2 * CHUNK)
     assert not drawn[:CHUNK].any()
-    expected = 40_000 / (CHUNK + 1)
+    expected = 2 * 40_000 / (2 * CHUNK + 5)
     assert drawn[CHUNK] == pytest.approx(2 * expected, rel=0.25)
     assert drawn[CHUNK + 1] == pytest.approx(expected, rel=0.35)
+    assert drawn[CHUNK + 2] == pytest.approx(2.5 * expected, rel=0.25)
