@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.completion import BESIDE, complete, with_top
-from qwenvl_ros.geometry import Lifted, scaled
+from qwenvl_ros.geometry import Lifted, scaled, view_of
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -31,6 +31,7 @@ _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
 _BEHIND = 0.025  # metres by which what hides a thing may be farther than the middle of what is seen of it: on its top
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
+_DOWN = 0.03  # metres by which what stands on an object may reach down below its top
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def estimate(
     if depth is None or camera is None:
         return hidden, cover
     camera = scaled(camera, depth.shape[1], depth.shape[0])
-    owner = _owners(lifted, depth)
+    owner, (bottom, top) = _owners(lifted, depth), _heights(lifted, view_of(frame).axes()[2])
     scale = (depth.shape[1] / frame.width, depth.shape[0] / frame.height)
     for index, surface in enumerate(lifted):
         if surface is None:
@@ -138,11 +139,13 @@ def estimate(
         known = extents[index] if extents is not None else None
         cover.top[:, index], cover.outline[index] = surface.tops, surface.outline
         # Where nothing nearer is about it, an object does not go on beyond what is seen of it.
+        # Its top may have been lent by what stands on it.
+        high = bottom >= np.fmin(surface.tops, top[index]) - _DOWN
         crop = _crop(surface, known, depth, scale, _ABOUT)
-        visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, limits)
+        visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, high, limits)
         if near.any() or carried.any():
             crop = _crop(surface, known, depth, scale, max(surface.mask.shape))
-            visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, limits)
+            visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, high, limits)
         if known is None:
             whole = complete(visible, near, surface.foot - crop[0].start, surface.lean)
         else:
@@ -181,13 +184,16 @@ def _share_names(cover: Cover, lifted: Sequence[Lifted | None]) -> None:
 
 
 def _around(
-    surface: Lifted, owner: Labels, depth: Depth, crop: Crop, limits: Thresholds
+    surface: Lifted, owner: Labels, depth: Depth, crop: Crop, high: Flags, limits: Thresholds
 ) -> tuple[Flags, Labels, Flags, Flags]:
-    """Of a crop of owners and depth: an object's own pixels, others' owners, what is nearer, and what stands on it."""
+    """Of a crop of owners and depth: an object's own pixels, others' owners, what is nearer, and what stands on it.
+
+    high: (N,), which objects are high enough to stand on it.
+    """
     visible = _silhouette(surface, crop)
     others = np.where(visible, np.int32(-1), owner)
     near = _nearer(depth, visible, others, surface, limits)
-    return visible, others, near, _carried(depth, visible, others, surface, limits)
+    return visible, others, near, _carried(depth, visible, others, surface, high, limits)
 
 
 def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> Labels:
@@ -199,6 +205,16 @@ def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> Labels:
             rows, columns = surface.mask.shape
             owner[row : row + rows, column : column + columns][surface.mask] = index
     return owner
+
+
+def _heights(lifted: Sequence[Lifted | None], up: Floats) -> Floats:
+    """(2, N), metres along `up`: where each object ends below and above; NaN for what was not lifted."""
+    ends = np.full((2, len(lifted)), nan)
+    for index, surface in enumerate(lifted):
+        if surface is not None:
+            middle, half = up @ surface.position, np.abs(up) @ surface.size / 2
+            ends[:, index] = middle - half, middle + half
+    return ends
 
 
 def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float], margin: int) -> Crop:
@@ -243,8 +259,10 @@ def _inside(crop: Crop, box: Box, scale: tuple[float, float]) -> Flags:
     return rows[:, None] & columns[None, :]
 
 
-def _carried(depth: Depth, visible: Flags, others: Labels, surface: Lifted, limits: Thresholds) -> Flags:
-    """The pixels of what stands on the object: it meets the object's upper edge at the same depth.
+def _carried(
+    depth: Depth, visible: Flags, others: Labels, surface: Lifted, high: Flags, limits: Thresholds
+) -> Flags:
+    """The pixels of what stands on the object: it is high enough and meets the upper edge at the same depth.
 
     There the two are equally near, and all the same the upper one hides the top behind the edge.
     """
@@ -253,9 +271,8 @@ def _carried(depth: Depth, visible: Flags, others: Labels, surface: Lifted, limi
     above = np.maximum(edge - 2, 0)
     with np.errstate(invalid="ignore"):
         level = np.abs(depth[above, columns] - depth[edge, columns]) < _level(surface, limits)
-    who = np.bincount((others[above, columns] + 1)[level], minlength=1)
-    who[0] = 0
-    carried: Flags = np.isin(others, np.flatnonzero(who > _MEETS * len(columns)) - 1)
+    who = np.bincount((others[above, columns] + 1)[level], minlength=len(high) + 1)[1:]
+    carried: Flags = np.isin(others, np.flatnonzero(high & (who > _MEETS * len(columns))))
     return carried
 
 

@@ -21,7 +21,7 @@ from qwenvl_ros.geometry import View, extents
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
-from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, opened
+from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, merged, opened
 
 PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touching", "occludes", "clear")
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
@@ -33,6 +33,8 @@ _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
 _NOWHERE = (np.nan,) * 3
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
+_OPEN = 0.25  # standard deviations of noisy depth: so near a threshold it is the noise that decides
+_UNDECIDED = 0.5  # pixels of a strip by which the least of what counts as hidden may be missed: it is counted in pixels
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def find(
     for predicate in PREDICATES[:-1]:
         use = covering if predicate == "occludes" else both
         pick = np.triu(other) if predicate in SYMMETRIC else other
-        one = _merge(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
+        one = merged(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
         verdicts[predicate] = one = one.left_open(open_ & pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
     clear = _clear(verdicts["on"], metric)
@@ -184,14 +186,15 @@ def _measured(
     held = (shared / size[:, None]).prod(axis=2)
     held_gap = np.minimum(low[:, None] - low[None, :], ceiling - high[:, None]).min(axis=2)
     length = np.cbrt(size.prod(axis=1))[:, None]
+    within = np.where(spread > _METRIC_FLOOR, _OPEN * spread, 0.0)
     return {
-        "left_of": judged(beside, (beside + slack[..., 0], edge)),
-        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
-        "in_front_of": judged(behind, (behind - least, edge)),
-        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
-        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge)),
-        "near": judged(gap, (limits.near_gap - gap, edge)),
-        "touching": judged(gap, (limits.touching_gap - gap, edge)),
+        "left_of": judged(beside, (beside + slack[..., 0], edge), within=within),
+        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge), within=within),
+        "in_front_of": judged(behind, (behind - least, edge), within=within),
+        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge), within=within),
+        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge), within=within),
+        "near": judged(gap, (limits.near_gap - gap, edge), within=within),
+        "touching": judged(gap, (limits.touching_gap - gap, edge), within=within),
     }
 
 
@@ -229,7 +232,8 @@ def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) 
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     pixels = np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[None, :]
     margin = (cover.share - limits.occluding_share) * pixels
-    return judged(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)))
+    within = np.where(cover.share > 0, _UNDECIDED, 0.0)
+    return judged(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)), within=within)
 
 
 def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
@@ -263,15 +267,6 @@ def _same_place(objects: Sequence[SceneObject]) -> tuple[Flags, Flags]:
     for first, second in np.argwhere(one_place).tolist():
         one_name[first, second] = names[first] == names[second]
     return one_place & ~one_name, one_place & one_name
-
-
-def _merge(use: Flags, solid: Judged, flat: Judged, pick: Flags) -> Judged:
-    return Judged(
-        np.where(use, solid.holds, flat.holds) & pick,
-        np.where(use, solid.unknown, flat.unknown) & pick,
-        np.where(use, solid.confidence, flat.confidence) * pick,
-        np.where(use, solid.value, flat.value),
-    )
 
 
 def _stated(

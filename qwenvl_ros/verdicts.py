@@ -27,17 +27,21 @@ class Judged:
         return Judged(self.holds & ~where, self.unknown | where, confidence, self.value)
 
 
-def judged(value: Floats, *conditions: tuple[Floats, Floats]) -> Judged:
-    """Holds where every margin is positive; conditions are (margin, its standard deviation)."""
-    holds = np.logical_and.reduce([margin > 0 for margin, _ in conditions])
+def judged(value: Floats, *conditions: tuple[Floats, Floats], within: Floats | float = 0.0) -> Judged:
+    """Holds where every margin is positive; conditions are (margin, its standard deviation).
+
+    within: margins that small either way decide nothing.
+    """
+    least = np.minimum.reduce([margin for margin, _ in conditions])
     confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
-    return Judged(holds, np.zeros_like(holds), confidence, value)
+    unknown = np.abs(least) < within
+    return Judged((least > 0) & ~unknown, unknown, np.where(unknown, 0.5, confidence), value)
 
 
 def agreed(*verdicts: Judged) -> Judged:
-    """Holds where all hold, open where only some do; the gap is the first one's."""
+    """Holds where all hold, open where they may hold and do not all; the gap is the first one's."""
     holds = np.logical_and.reduce([each.holds for each in verdicts])
-    differ = np.logical_or.reduce([each.holds for each in verdicts]) & ~holds
+    differ = np.logical_or.reduce([each.holds | each.unknown for each in verdicts]) & ~holds
     confidence = np.minimum.reduce([each.confidence for each in verdicts])
     return Judged(holds, differ, np.where(differ, 0.5, confidence), verdicts[0].value)
 
@@ -47,3 +51,13 @@ def opened(unknown: Flags) -> Judged:
     shape = unknown.shape
     confidence = np.where(unknown, 0.5, 0.0)
     return Judged(np.zeros(shape, dtype=bool), unknown, confidence, np.full(shape, np.nan))
+
+
+def merged(use: Flags, first: Judged, second: Judged, pick: Flags) -> Judged:
+    """The first where `use` says so and else the second; FALSE but where picked."""
+    return Judged(
+        np.where(use, first.holds, second.holds) & pick,
+        np.where(use, first.unknown, second.unknown) & pick,
+        np.where(use, first.confidence, second.confidence) * pick,
+        np.where(use, first.value, second.value),
+    )
