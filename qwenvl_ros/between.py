@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from math import nan
 
@@ -10,16 +11,17 @@ from qwenvl_ros import fusion, geometry
 from qwenvl_ros.perception import PerceptionSettings, carried_objects, lap, rank, relations_of
 from qwenvl_ros.pipeline import Result
 from qwenvl_ros.tracking import Followed
-from qwenvl_ros.types import Frame, Status
+from qwenvl_ros.types import Frame, Relation, Status, Truth
 
 
 def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Result:
     """The scene of a frame from the objects that were followed to it.
 
     Positions, occlusion and relations are those of this frame, and what the model decided in the keyframe stands where
-    geometry still leaves it open. Objects come highest score first, max_objects of them at most. Model, queries, status
-    and its message are the keyframe's; the message names what was lost on the way. Where nothing can be said of the
-    frame any more the scene is empty and STALE, with the reason. Timings are those of STAGES that there were.
+    geometry still leaves it open. Of what carried an object that was lost on the way, clear is open. Objects come
+    highest score first, max_objects of them at most. Model, queries, status and its message are the keyframe's; the
+    message names what was lost on the way. Where nothing can be said of the frame any more the scene is empty and
+    STALE, with the reason. Timings are those of STAGES that there were.
     """
     began, timings = time.perf_counter(), dict[str, float]()
     keyframe = followed.keyframe
@@ -37,7 +39,7 @@ def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Res
         height=frame.height,
         reference_frame=geometry.view_of(frame).frame_id,
         objects=tuple(objects),
-        relations=tuple(fusion.kept(found, keyframe.relations)),
+        relations=tuple(_doubting(fusion.kept(objects, found, keyframe.relations), followed)),
         evaluated_predicates=() if followed.stale else tuple(evaluated),
         status=Status.STALE if followed.stale else keyframe.status,
         status_message="; ".join(filter(None, notes)),
@@ -47,3 +49,19 @@ def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Res
         total_seconds=timings["total"],
     )
     return Result(scene, timings)
+
+
+def _doubting(relations: Sequence[Relation], followed: Followed) -> list[Relation]:
+    """The relations, clear being open of what had something on it that cannot be followed any more."""
+    lost = set(followed.lost)
+    carried = {
+        one.object_id
+        for one in followed.keyframe.relations
+        if one.predicate == "on" and one.subject_id in lost
+    }
+    return [
+        one._replace(truth=Truth.UNKNOWN, confidence=0.5)
+        if one.predicate == "clear" and one.subject_id in carried
+        else one
+        for one in relations
+    ]

@@ -143,13 +143,23 @@ def fuse(
     return kept, Counts(asked=len(told), **counts)
 
 
-def kept(relations: Iterable[Relation], before: Iterable[Relation]) -> list[Relation]:
+def kept(
+    objects: Sequence[SceneObject], relations: Iterable[Relation], before: Iterable[Relation]
+) -> list[Relation]:
     """Relations of geometry with what the model decided of a picture before: it stands where geometry has no word.
 
-    relations, before: TRUE and UNKNOWN ones. What became FALSE is not listed, so it is open again. What carries
-    something by the model's word is not clear.
+    relations, before: TRUE and UNKNOWN ones. What became FALSE is not listed, so it is open again, and so is what
+    touched and whose boxes do not meet any more. What carries something by the model's word is not clear.
     """
-    said = {key_of(one): one for one in before if one.source is Source.MODEL and one.truth is Truth.TRUE}
+    boxes = {one.id: one.box for one in objects}
+    said = {
+        key_of(one): one
+        for one in before
+        if one.source is Source.MODEL
+        and one.truth is Truth.TRUE
+        and {one.subject_id, one.object_id} <= boxes.keys()
+        and (one.predicate != "touching" or _meet(boxes[one.subject_id], boxes[one.object_id]))
+    }
     if not said:
         return list(relations)
     joined = [said.get(key_of(one), one) if one.truth is Truth.UNKNOWN else one for one in relations]

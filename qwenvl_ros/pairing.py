@@ -79,14 +79,15 @@ class Pairing(Generic[ImageT, DepthT]):
     expected_since: when depth is known to come, as in a recording, the time from which it is waited for.
     """
 
-    CAPACITY = 8
+    CAPACITY = 8  # images that wait; depth images that are kept however long ago they were
+    KEPT, MOST = 500_000_000, 64  # nanoseconds for which all depth is kept, and how many at most
     SILENCE = 1.0
     JUMP_BACK = 500_000_000
 
     def __init__(self, settings: PairingSettings, expected_since: float | None = None) -> None:
         self.settings = settings
         self._images: deque[_Waiting[ImageT]] = deque()
-        self._depths: deque[tuple[int, DepthT]] = deque(maxlen=self.CAPACITY)
+        self._depths: deque[tuple[int, DepthT]] = deque(maxlen=self.MOST)
         self._depth_seen: float | None = expected_since
 
     def add_image(self, stamp: int, image: ImageT, now: float) -> list[Pair[ImageT, DepthT]]:
@@ -99,6 +100,8 @@ class Pairing(Generic[ImageT, DepthT]):
         if self._depths and stamp < self._depths[-1][0] - self.JUMP_BACK:
             self._depths.clear()
         self._depths.append((stamp, depth))
+        while len(self._depths) > self.CAPACITY and self._depths[0][0] < stamp - self.KEPT:
+            self._depths.popleft()
         self._depth_seen = now
         return self.due(now)
 

@@ -56,10 +56,15 @@ class Recent(Generic[F]):
                 self._films.setdefault(frame.camera, Film()).add(frame, self._model, self._clips())
 
     def add_scene(self, scene: Scene) -> None:
-        """A scene that was made; a failure does not take back what was seen before it."""
+        """A scene that was made; a failure does not take back what was seen before it.
+
+        Nor does a keyframe whose answer is later than the scenes that tracking made of newer images.
+        """
         with self._lock:
             if scene.status.answered:
-                self._scenes[scene.camera] = scene
+                held = self._scenes.get(scene.camera)
+                if held is None or not scene.stamp < held.stamp <= self._now():
+                    self._scenes[scene.camera] = scene
                 self._failures.pop(scene.camera, None)
             else:
                 self._failures[scene.camera] = scene

@@ -43,7 +43,10 @@ class Following:
         began = time.perf_counter()
         followed = camera.tracker.advance(frame)
         if answered is not None:
-            return replace(answered, scene=camera.tracker.adopt(answered.scene, frame))
+            scene = camera.tracker.adopt(answered.scene, frame)
+            known = camera.tracker.followed()
+            camera.stale = camera.stale and (known is None or known.keyframe is not scene)
+            return replace(answered, scene=scene)
         if followed is None or not camera.beat.takes(frame.stamp) or (followed.stale and camera.stale):
             return None
         camera.stale = bool(followed.stale)

@@ -19,7 +19,7 @@ from qwenvl_ros import between
 from qwenvl_ros.pipeline import Result
 from qwenvl_ros.ros.arrivals import Arrived, Delivery, with_arrival
 from qwenvl_ros.ros.node_settings import Settings
-from qwenvl_ros.scheduling import Slots
+from qwenvl_ros.scheduling import Slots, next_due
 from qwenvl_ros.tracking import Followed, Tracker
 
 
@@ -36,7 +36,7 @@ class _Camera:
     """due: stamp from which tracks.rate_hz allows the next scene. stale: that nothing can be said was said."""
 
     tracker: Tracker = field(default_factory=Tracker)
-    due: int = 0
+    due: int | None = None
     stale: bool = False
 
 
@@ -60,8 +60,8 @@ class Follower:
         self._answer = answer
         self._tell = tell
         self._fail = fail
-        self._slots = Slots(now=now)
-        self._limits = settings().limits
+        self._limits = replace(settings().limits, rate_hz=0.0)
+        self._slots = Slots(self._limits, now=now)
         self._cameras: dict[str, _Camera] = {}
         self._answers: dict[str, Delivery] = {}
         self._changed = threading.Condition()  # of the answers, of what waits in the slots, and of the end
@@ -75,7 +75,7 @@ class Follower:
         if not settings.tracking.tracking:
             self._cameras = {}
             return
-        limits = replace(settings.limits, rate_hz=0.0, max_age=0.0)
+        limits = replace(settings.limits, rate_hz=0.0)
         if limits != self._limits:
             self._slots.set_limits(limits)
             self._limits = limits
@@ -137,12 +137,17 @@ class Follower:
 
     def _adopt(self, delivery: Delivery) -> None:
         frame, camera = delivery.frame, self._camera(delivery.frame)
+        before = camera.tracker.newest
+        if isinstance(before, Arrived) and frame.arrived > before.arrived:
+            camera.tracker.advance(frame)  # its own turn had not come yet
         result = replace(delivery.result, scene=camera.tracker.adopt(delivery.result.scene, frame))
         self._answer(replace(delivery, result=result, scene=with_arrival(result.scene, frame)))
         followed, newest = camera.tracker.followed(), camera.tracker.newest
-        adopted = followed is not None and followed.keyframe is result.scene
-        if adopted and newest is not frame:
-            assert followed is not None and isinstance(newest, Arrived)
+        if followed is None or followed.keyframe is not result.scene:
+            return  # it was not adopted
+        camera.stale = False
+        if newest is not frame:
+            assert isinstance(newest, Arrived)
             self._carry(camera, followed, newest, nan)
 
     def _carry(self, camera: _Camera, followed: Followed, frame: Arrived, seconds: float) -> None:
@@ -159,9 +164,14 @@ class Follower:
     def _is_due(self, camera: _Camera, stamp: int) -> bool:
         """Whether the rate allows a scene; on a fixed beat, so that jitter of the camera does not lower it."""
         rate = self._settings().tracking.tracks.rate_hz
-        period = round(1e9 / rate) if rate else 0
-        late = stamp - camera.due
-        if -period <= late < 0:
+        if not rate:
+            return True
+        period = round(1e9 / rate)
+        if (
+            camera.due is not None and camera.due > stamp + period
+        ):  # of a slower rate, or before time jumped back
+            camera.due = None
+        if camera.due is not None and stamp < camera.due:
             return False
-        camera.due = (camera.due if late < period else stamp) + period
+        camera.due = next_due(stamp, camera.due, rate)
         return True

@@ -192,7 +192,13 @@ class Worker:
             settings = self._settings()
             if settings.ask_relations:
                 self._unsettled.add(frame.camera)
-            self._take_off(flight, pipeline.start(frame, self._backend, self._model, settings, hear))
+            try:
+                pending = pipeline.start(frame, self._backend, self._model, settings, hear)
+            except Exception as error:  # one frame's failure must not end the thread
+                self._unsettled.discard(frame.camera)
+                self._fail(error)
+            else:
+                self._take_off(flight, pending)
 
     def _begin(self, errand: Errand[Any]) -> None:
         if errand.outcome.done():  # cancelled

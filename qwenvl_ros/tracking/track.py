@@ -34,9 +34,9 @@ class Track:
     """State of one object; boxes are in pixels of the image and may reach beyond it.
 
     points: (N, 2) float32, those of its points that are still followed, pixels of Grey; begun: how many there were at
-    the keyframe. strayed: variance of the box's edges, square pixels. position: metres, in the reference frame, None
-    = unknown or in a frame that moves. lost: stamp at which it was last in view, None while it is followed. places:
-    (stamp, box) of the last frames in which it was, the keyframe's at least.
+    the keyframe. strayed: variance of the box's edges, square pixels. lost: stamp at which it was last in view, None
+    while it is followed. places: (stamp, box) of the last frames in which it was, the keyframe's at least. positions:
+    (stamp, metres in the reference frame; None = unknown or in a frame that moves) of those that a scene was made of.
     """
 
     id: str
@@ -46,9 +46,9 @@ class Track:
     points: Points
     begun: int
     strayed: float = 0.0
-    position: Vector | None = None
     lost: int | None = None
     places: deque[tuple[int, Box]] = field(default_factory=lambda: deque(maxlen=_PLACES))
+    positions: deque[tuple[int, Vector | None]] = field(default_factory=lambda: deque(maxlen=_PLACES))
 
     def move(self, motion: Motion, points: Points, grey: Grey, seconds: float) -> None:
         """Follow a motion; points: those of it that are left, in the image `grey`; seconds: how long it took."""
@@ -70,6 +70,10 @@ class Track:
         share = (stamp - start) / (end - start)
         mixed = (1 - share) * np.array(box.corners) + share * np.array(then.corners)
         return Box(*mixed.tolist())
+
+    def position(self, stamp: int) -> Vector | None:
+        """Where it stood at a stamp, or at the nearest one of which a scene was made; None = not known."""
+        return min(self.positions, key=lambda each: abs(each[0] - stamp), default=(0, None))[1]
 
     def drift(self, seconds: float) -> tuple[float, float]:
         """Pixels that it goes on by in so long at the pace that it had last, right and down."""

@@ -142,7 +142,8 @@ class Tracker:
         """Take over where the objects of the newest frame's scene are."""
         seen = {each.id: _fixed_position(each, scene) for each in scene.objects}
         for track in self._live():
-            track.position = seen.get(track.id, track.position)
+            if track.id in seen:
+                track.positions.append((scene.stamp, seen[track.id]))
 
     def _live(self) -> list[Track]:
         return [each for each in self._tracks if each.lost is None]
@@ -170,8 +171,8 @@ class Tracker:
         for each in self._tracks:
             called = each.detection.query or each.detection.label
             unseen = 0.0 if each.lost is None else max(0.0, (scene.stamp - each.lost) / _SECOND)
-            box = each.place(scene.stamp)
-            known.append(Sight(box, called, each.looks, each.position, unseen, each.drift(unseen)))
+            box, position = each.place(scene.stamp), each.position(scene.stamp)
+            known.append(Sight(box, called, each.looks, position, unseen, each.drift(unseen)))
         return {one: self._tracks[other] for one, other in pair(new, known).items()}
 
     def _begun(
@@ -189,11 +190,12 @@ class Tracker:
                 box=each.box,
                 points=points[index],
                 begun=len(points[index]),
-                position=_fixed_position(each, scene),
             )
             if before is not None:
                 track.places.extend(place for place in before.places if place[0] < scene.stamp)
+                track.positions.extend(stood for stood in before.positions if stood[0] < scene.stamp)
             track.note_place(scene.stamp)
+            track.positions.append((scene.stamp, _fixed_position(each, scene)))
             tracks.append(track)
         return tracks
 

@@ -16,7 +16,7 @@ from qwenvl_ros.perception import PerceptionSettings, objects_of, relations_of
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.tracking import Tracker
-from qwenvl_ros.types import Detection, Origin, Relation, Scene, Source, Status, Truth
+from qwenvl_ros.types import Box, Detection, Origin, Relation, Scene, SceneObject, Source, Status, Truth
 
 SETTINGS = PerceptionSettings(queries=("anything",))
 
@@ -167,8 +167,38 @@ def test_what_carries_something_by_the_models_word_is_not_clear():
         stated("b", "clear", "b", Truth.UNKNOWN, Source.GEOMETRY_2D),
     ]
     said = stated("a", "on", "b", Truth.TRUE, Source.MODEL)
-    assert kept(now, [said]) == [said, now[1]]
-    assert kept(now, [said._replace(truth=Truth.UNKNOWN), now[0]]) == now
+    objects = [SceneObject(name, name, Box(0, 0, 9, 9)) for name in "ab"]
+    assert kept(objects, now, [said]) == [said, now[1]]
+    assert kept(objects, now, [said._replace(truth=Truth.UNKNOWN), now[0]]) == now
+
+
+@pytest.mark.parametrize(("aside", "stands"), [(8, True), (200, False)])
+def test_what_touched_by_the_models_word_is_open_again_when_it_has_gone_away(aside, stands):
+    now = Relation("a", "touching", "b", Truth.UNKNOWN, 0.5, nan, Source.GEOMETRY_2D, "optical")
+    said = now._replace(truth=Truth.TRUE, confidence=0.9, source=Source.MODEL)
+    objects = [
+        SceneObject("a", "a", Box(0, 0, 9, 9)),
+        SceneObject("b", "b", Box(aside, 0, aside + 9, 9)),
+    ]
+    assert kept(objects, [now], [said]) == [said if stands else now]
+
+
+def test_what_carried_a_thing_that_was_lost_is_not_clear_for_sure(clip, followed):
+    """The thing may lie there still: only tracking let it go."""
+    known, _ = followed
+    frame, first, *rest = clip[-1].frame, *known.objects
+    clear = next(
+        r
+        for r in carry(known, frame, SETTINGS).scene.relations
+        if r.predicate == "clear" and r.truth is Truth.TRUE and r.subject_id != first.id
+    )
+    on = clear._replace(subject_id=first.id, predicate="on", object_id=clear.subject_id)
+    lost = replace(known, objects=rest, lost=[first.id], keyframe=replace(known.keyframe, relations=(on,)))
+    found = {key_of(r): r.truth for r in carry(lost, frame, SETTINGS).scene.relations}
+    assert found[key_of(clear)] is Truth.UNKNOWN
+    bare = replace(lost, keyframe=replace(known.keyframe, relations=()))
+    found = {key_of(r): r.truth for r in carry(bare, frame, SETTINGS).scene.relations}
+    assert found[key_of(clear)] is Truth.TRUE
 
 
 def test_objects_come_highest_score_first_and_no_more_than_allowed(clip, followed):

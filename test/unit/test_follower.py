@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from moving import SECOND, answer, film, moving
+from moving import SECOND, answer, blank, film, moving
 
 from qwenvl_ros.pipeline import Result
 from qwenvl_ros.ros.arrivals import Arrived, Delivery
@@ -46,7 +46,7 @@ class Running:
     def __init__(self, tell=None, **values):
         self.told = queue.Queue()
         self.failures = queue.Queue()
-        self.settings = build({"tracking": True, **values})
+        self.settings = build({"tracking": True, "max_age": 0.0, **values})
         self.now = 0
         self.follower = Follower(
             lambda: self.settings, self.told.put, tell or self.told.put, self.failures.put, lambda: self.now
@@ -185,6 +185,73 @@ def test_time_that_jumps_back_begins_anew_and_says_nothing_until_a_keyframe(run,
         scenes += each.scenes(1)
     assert scenes[-1].keyframe
     assert [scene.stamp for scene in each.follow(clip[4:6])] == [m.frame.stamp for m in clip[4:6]]
+
+
+def test_the_rate_is_limited_again_after_time_jumped_back(run, clip):
+    """A looped bag."""
+    each = run(**{"tracks.rate_hz": 5.0})
+    ahead = [frame_of(moment, moment.frame.stamp + 100 * SECOND) for moment in clip[:2]]
+    each.follower.deliver(delivery_of(clip[0], ahead[0]))
+    each.follower.offer(ahead[1])
+    each.scenes(2)
+    each.follower.deliver(delivery_of(clip[0]))
+    stamps = []
+    for moment in clip[1:14]:
+        each.follower.offer(frame_of(moment))
+        while each.follower._slots.counts()["cam"].waiting or each.follower._waits:
+            time.sleep(0.001)
+    each.follower.stop()
+    while not each.told.empty():
+        stamps += [scene.stamp for scene in each.scenes(1) if not scene.keyframe]
+    assert stamps == [moment.frame.stamp for moment in clip[1:14:3]]
+
+
+def test_each_keyframe_whose_objects_are_lost_is_followed_by_a_stale_scene(run, clip):
+    """Else the second one's objects would stay the last word."""
+    each = run()
+    empties = [blank(clip[0].frame, moment.frame.stamp) for moment in clip[:9]]
+    for begin in (0, 4):
+        each.follower.deliver(delivery_of(clip[begin]))
+        keyframe = each.scenes(1)[0]
+        assert keyframe.status is Status.OK and keyframe.objects
+        for number in (1, 2):
+            empty = empties[begin + number]
+            each.follower.offer(
+                Arrived("cam", empty.image, empty.stamp, empty.frame_id, arrived=time.monotonic())
+            )
+        stale = each.scenes(1)[0]
+        assert stale.status is Status.STALE and not stale.objects
+    each.follower.stop()
+    assert each.told.empty(), "it is said once of each"
+
+
+def test_a_frame_with_a_wrong_stamp_does_not_begin_anew(run, clip):
+    """The worker drops it; ids must not change for it either."""
+    each = run(max_age=1.0)
+    each.now = 10 * SECOND
+    stamped = [frame_of(moment, moment.frame.stamp + 10 * SECOND) for moment in clip[:4]]
+    each.follower.deliver(delivery_of(clip[0], stamped[0]))
+    each.follower.offer(stamped[1])
+    before = each.scenes(2)[1]
+    for wrong in (5 * SECOND, 15 * SECOND):
+        each.follower.offer(frame_of(clip[2], wrong))
+        while each.follower._slots.counts()["cam"].waiting or each.follower._waits:
+            time.sleep(0.001)
+    each.follower.offer(stamped[3])
+    after = each.scenes(1)[0]
+    assert after.stamp == stamped[3].stamp
+    assert {o.id for o in after.objects} == {o.id for o in before.objects} and after.objects
+
+
+def test_an_answer_that_overtakes_its_own_frame_is_a_keyframe_all_the_same(run, clip):
+    """A camera of 1 Hz and a fast model: the frame still waits for the follower's time."""
+    each = run()
+    each.follower.deliver(delivery_of(clip[0]))
+    each.scenes(1)
+    each.follower.deliver(delivery_of(clip[15]))
+    each.scenes(1)
+    (scene,) = each.follow(clip[16:17])
+    assert scene.keyframe_stamp == clip[15].frame.stamp
 
 
 def test_cameras_do_not_mix(run, clip):

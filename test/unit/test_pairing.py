@@ -89,6 +89,23 @@ def test_no_waiting_for_a_depth_that_never_came_or_died():
     assert pair.depth is None and "5.0 s ago" in pair.reason
 
 
+def test_depth_is_kept_for_images_that_come_later_than_it():
+    """Images compressed on the robot, depth at 60 Hz beside them."""
+    each, found = pairing(), []
+    for number in range(60):
+        each.add_depth(number * 16 * MS, number, now=number * 0.016)
+        if number >= 25:
+            found += plain(each.add_image((number - 25) * 16 * MS, "i", now=number * 0.016))
+    assert found == [("i", number) for number in range(35)]
+
+
+def test_depth_without_stamps_is_not_kept_without_end():
+    each = pairing()
+    for number in range(1000):
+        each.add_depth(0, number, now=number / 30)
+    assert len(each._depths) == each.MOST
+
+
 def test_depth_that_moved_past_an_image_lets_it_go():
     each = pairing()
     each.add_depth(0, "a", now=0.0)

@@ -104,6 +104,15 @@ def test_a_failure_takes_nothing_back_and_is_told_when_nothing_else_is_there(rec
     assert [each.stamp for each in recent.scenes(1.0)] == [round(99.5 * SECOND)]
 
 
+def test_a_late_keyframe_does_not_take_the_place_of_what_tracking_made_since(recent):
+    recent.add_scene(scene(99.9))
+    recent.add_scene(scene(98.5))
+    assert recent.scenes(1.0) == [scene(99.9)]
+    recent.add_scene(scene(130.0))  # of before time jumped back
+    recent.add_scene(scene(99.8))
+    assert recent.scenes(1.0) == [scene(99.8)]
+
+
 def test_cameras_that_have_no_fresh_scene_are_told_beside_those_that_have(recent):
     recent.add_scene(scene(99.9))
     recent.add_scene(scene(90.0, camera="back"))

@@ -88,6 +88,36 @@ def test_ids_stay_when_answers_are_late(clip):
     assert all(second[name] == first[name] for name in first.keys() & second.keys())
 
 
+def test_ids_stay_when_the_robot_drives_and_answers_are_late(clip):
+    """In base_link everything goes by; where things stand now is not where they stood in the keyframe's image."""
+
+    def standing(scene, moment, whose):
+        gone_by = 0.3 * moment.frame.stamp / SECOND
+        lanes = [each.id for each in clip[0].things]
+        objects = [
+            replace(each, position=(1.5 - gone_by, 0.15 * lanes.index(whose[each.id]), 0.0))
+            for each in scene.objects
+        ]
+        return replace(scene, objects=tuple(objects), reference_frame="base_link")
+
+    tracker, keyframe = Tracker(), answer(clip[0])
+    scene = tracker.adopt(standing(keyframe, clip[0], owners(keyframe, clip[0])), clip[0].frame)
+    first = owners(scene, clip[0])
+    for moment in clip[1:26]:
+        followed = tracker.advance(moment.frame)
+        found = [
+            replace(each, box=boxes_of(followed)[each.id])
+            for each in scene.objects
+            if each.id in boxes_of(followed)
+        ]
+        seen_now = replace(scene, objects=tuple(found), stamp=moment.frame.stamp)
+        tracker.learn(standing(seen_now, moment, first))
+    late = answer(clip[10], -1)
+    second = owners(tracker.adopt(standing(late, clip[10], owners(late, clip[10])), clip[10].frame), clip[10])
+    assert len(first.keys() & second.keys()) >= 0.8 * len(second)
+    assert all(second[name] == first[name] for name in first.keys() & second.keys())
+
+
 def test_relations_get_the_stable_ids_too(clip):
     tracker = Tracker()
     tracker.adopt(answer(clip[0]), clip[0].frame)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
 
+import numpy as np
 import pytest
 from running_worker import PATIENCE, Dictated, Running, frame
 
@@ -105,6 +107,16 @@ def test_a_delivery_that_raises_is_told_and_the_worker_goes_on(run):
     each.worker.offer(frame(stamp=2))
     delivered.get(timeout=PATIENCE)
     assert delivered.get(timeout=PATIENCE).scene.stamp == 2
+
+
+@pytest.mark.parametrize("ask_relations", [False, True])
+def test_a_frame_that_cannot_be_asked_about_is_told_and_the_worker_goes_on(run, ask_relations):
+    each = run(lambda request: "[]")
+    each.settings = dataclasses.replace(each.settings, ask_relations=ask_relations)
+    each.worker.offer(dataclasses.replace(frame(stamp=1), image=np.zeros((48, 64, 3), np.int64)))
+    assert "resize" in str(each.failures.get(timeout=PATIENCE))
+    each.worker.offer(frame(stamp=2))
+    assert each.delivered.get(timeout=PATIENCE).scene.stamp == 2
 
 
 def test_stop_gives_up_what_is_in_the_engine_and_delivers_nothing_after(run):
