@@ -18,16 +18,16 @@ from qwenvl_ros.ros import SceneClient
 from qwenvl_ros.types import Status
 
 
-def clear(client: SceneClient, target: str, timeout: float) -> int:
+def clear(client: SceneClient, target: str, camera: str, timeout: float) -> int:
     """Wait until the target is seen, and say what is in its way; the exit status."""
-    if not client.wait_until(lambda: client.find(target), timeout):
-        print(f"no {target} is seen. {client.trouble()}", file=sys.stderr)
-        return 1
-    scene = client.scene()
-    if scene is None or scene.status is not Status.OK:
-        print(f"nothing can be told: {client.trouble()}", file=sys.stderr)
-        return 1
     try:
+        if not client.wait_until(lambda: client.find(target, camera), timeout):
+            print(f"no {target} is seen. {client.trouble(camera)}", file=sys.stderr)
+            return 1
+        scene = client.scene(camera)
+        if scene is None or scene.status is not Status.OK:
+            print(f"nothing can be told: {client.trouble(camera)}", file=sys.stderr)
+            return 1
         found = clearing(scene, target)
     except LookupError as error:
         print(error, file=sys.stderr)
@@ -45,12 +45,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", help="what to get at: a name that only one object has, or an id")
+    parser.add_argument("--camera", default="", help="the one to look through, where there are several")
     parser.add_argument("--timeout", type=float, default=30.0, help="wait so long to see it, seconds")
     args, ros = parser.parse_known_args()
     rclpy.init(args=ros)
     node = rclpy.create_node("clear_target")
     try:
-        return clear(SceneClient(node, max_age=10.0), args.target, args.timeout)
+        return clear(SceneClient(node, max_age=10.0), args.target, args.camera, args.timeout)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 1
     finally:

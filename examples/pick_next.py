@@ -19,20 +19,24 @@ from qwenvl_ros.ros import SceneClient
 from qwenvl_ros.types import Status
 
 
-def pick(client: SceneClient, kind: str, timeout: float) -> int:
+def pick(client: SceneClient, kind: str, camera: str, timeout: float) -> int:
     """Wait for a free one, and say which; the exit status."""
     choice: Choice | None = None
 
     def free() -> bool:
         nonlocal choice
-        scene = client.scene()
+        scene = client.scene(camera)
         if scene is not None and scene.status is Status.OK:
             choice = next_free(scene, kind)
         return choice is not None and choice.object is not None
 
-    found = client.wait_until(free, timeout)
+    try:
+        found = client.wait_until(free, timeout)
+    except LookupError as error:  # several cameras
+        print(error, file=sys.stderr)
+        return 1
     if choice is None:
-        print(f"nothing can be told: {client.trouble()}", file=sys.stderr)
+        print(f"nothing can be told: {client.trouble(camera)}", file=sys.stderr)
         return 1
     if found and choice.object is not None:
         thing = choice.object
@@ -54,12 +58,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kind", help='such as cube, or "red mug"')
+    parser.add_argument("--camera", default="", help="the one to look through, where there are several")
     parser.add_argument("--timeout", type=float, default=30.0, help="wait so long for a free one, seconds")
     args, ros = parser.parse_known_args()
     rclpy.init(args=ros)
     node = rclpy.create_node("pick_next")
     try:
-        return pick(SceneClient(node, max_age=10.0), args.kind, args.timeout)
+        return pick(SceneClient(node, max_age=10.0), args.kind, args.camera, args.timeout)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 1
     finally:

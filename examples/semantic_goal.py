@@ -25,19 +25,21 @@ from qwenvl_ros.types import Status, Vector
 LISTENER_S = 10.0  # so long is waited for somebody to hear the goal, and for it to have come there
 
 
-def send(node: Node, phrase: str, radius: float, viewpoint: Vector, timeout: float) -> int:
+def send(node: Node, phrase: str, radius: float, viewpoint: Vector, camera: str, timeout: float) -> int:
     """Wait until the object is seen and has a position, and publish the goal beside it; the exit status."""
     goals = node.create_publisher(PoseStamped, "goal_pose", 1)
     client = SceneClient(node, max_age=10.0)
     try:
         side, name = understood(phrase)
         # The first scenes of a node may lack depth.
-        placed = client.wait_until(lambda: any(each.position for each in client.find(name) or ()), timeout)
-        if not placed and not client.find(name):
-            raise NoPlace(f"no {name} is seen. {client.trouble()}")
-        scene = client.scene()
+        placed = client.wait_until(
+            lambda: any(each.position for each in client.find(name, camera) or ()), timeout
+        )
+        if not placed and not client.find(name, camera):
+            raise NoPlace(f"no {name} is seen. {client.trouble(camera)}")
+        scene = client.scene(camera)
         if scene is None or scene.status is not Status.OK:
-            raise NoPlace(f"nothing can be told: {client.trouble()}")
+            raise NoPlace(f"nothing can be told: {client.trouble(camera)}")
         pose = place(scene, side, name, radius=radius, viewpoint=viewpoint)
     except (NoPlace, LookupError) as error:
         print(error, file=sys.stderr)
@@ -77,12 +79,13 @@ def main() -> int:
         metavar=("X", "Y", "Z"),
         help="in front of is towards here, in target_frame, metres",
     )
+    parser.add_argument("--camera", default="", help="the one to look through, where there are several")
     parser.add_argument("--timeout", type=float, default=30.0, help="wait so long to see it, seconds")
     args, ros = parser.parse_known_args()
     rclpy.init(args=ros)
     node = rclpy.create_node("semantic_goal")
     try:
-        return send(node, args.place, args.radius, tuple(args.viewpoint), args.timeout)
+        return send(node, args.place, args.radius, tuple(args.viewpoint), args.camera, args.timeout)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 1
     finally:

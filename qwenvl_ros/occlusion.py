@@ -28,6 +28,7 @@ Crop = tuple[slice, slice]
 Labels = NDArray[np.int32]
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
+BORDER = 1.0  # pixels from the border of the image within which a box touches it
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
 _BEHIND = 0.025  # metres by which what hides a thing may be farther than the middle of what is seen of it: on its top
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it
@@ -96,7 +97,7 @@ def classify(visible_fraction: float) -> Occlusion:
     return Occlusion.HEAVY if visible_fraction > 0.2 else Occlusion.FULL
 
 
-def truncated(box: Box, width: int, height: int, margin: float = 1.0) -> bool:
+def truncated(box: Box, width: int, height: int, margin: float = BORDER) -> bool:
     """Whether a box comes within `margin` pixels of the border of a width x height image."""
     return (
         box.x_min <= margin

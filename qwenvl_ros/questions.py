@@ -98,12 +98,21 @@ def finish(pending: Pending, views: Sequence[View], thinks: bool = False) -> Ans
         return Answer("", tuple(replace(scene, status_message=reason) for scene in scenes), reason)
     reply = pending.future.result()
     text = spoken(reply.text, thinks)
+    scenes = [_in_boxes(scene, text) for scene in scenes]
     most = pending.model.question.max_tokens
     cut = f"at {most} tokens, the most that the model's zoo entry allows a question (sampling)"
     if reply.finish == "length":
         message = f"the answer was cut short {cut}" if text else f"it was still thinking {cut}"
         return Answer(text, tuple(scenes), message)
     return Answer(text, tuple(scenes), "" if text else "the model said nothing; ask in other words")
+
+
+def _in_boxes(scene: Scene, text: str) -> Scene:
+    """The scene of an answer. "Nothing." answers a question and says nothing of what is in the picture; [] does."""
+    if scene.status is not Status.OK or scene.objects or "[" in text:
+        return scene
+    why = "no box in the answer: it is in words"
+    return replace(scene, status=Status.PARSE_FAILED, status_message=why)
 
 
 def spoken(text: str, thinks: bool) -> str:

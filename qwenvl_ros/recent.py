@@ -124,6 +124,11 @@ class Recent(Generic[F]):
             or "no scene has been made yet; wait for the first, or see /diagnostics"
         )
 
+    def failed(self) -> list[Scene]:
+        """The last scene of each camera whose last scene says nothing."""
+        with self._lock:
+            return list(self._failures.values())
+
     def unseen(self, max_age: float) -> list[str]:
         """Of the cameras that have no such scene, why; a camera without any answer yet is not among them."""
         with self._lock:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwenvl_ros.geometry import View, extents
-from qwenvl_ros.occlusion import Cover
+from qwenvl_ros.occlusion import BORDER, Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
 from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, merged, opened
@@ -107,9 +107,8 @@ def find(
         one = merged(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
         verdicts[predicate] = one = one.left_open(open_ & pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
-    clear = _clear(verdicts["on"], metric)
-    found += _stated(objects, "clear", clear, both, view.frame_id, image_frame)
-    return found, list(PREDICATES)
+    clear = _clear(verdicts["on"], ~metric | _topless(objects, cover))
+    return found + _stated(objects, "clear", clear, both, view.frame_id, image_frame), list(PREDICATES)
 
 
 def _solid(
@@ -242,9 +241,15 @@ def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
     return np.asarray(np.sqrt(variance[:, None] + variance[None, :]))
 
 
-def _clear(on: Judged, metric: Flags) -> Judged:
-    """Nothing is on it; open where something may be, or where the object has no place in space."""
-    covered, open_ = on.holds.any(axis=0), on.unknown.any(axis=0) | ~metric
+def _topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
+    """(N,): whose upper end is out of sight, beyond the border of the image or behind something nearer."""
+    beyond = np.array([o.truncated and o.box.y_min <= BORDER for o in objects], dtype=bool)
+    return beyond if cover is None else beyond | (cover.beyond[:, 1] > _METRIC_FLOOR)
+
+
+def _clear(on: Judged, hidden: Flags) -> Judged:
+    """Nothing is on it; open where something may be. hidden: (N,), on which nothing could be seen to lie."""
+    covered, open_ = on.holds.any(axis=0), on.unknown.any(axis=0) | hidden
     likely = np.where(on.holds | on.unknown, 0.0, on.confidence)
     np.fill_diagonal(likely, 0.0)
     sure = 1.0 - likely.max(axis=0, initial=0.0)

@@ -86,7 +86,7 @@ def clearing(scene: Scene, name: str) -> Clearing:
         LookupError: nothing has this name, or several things have.
     """
     truths = Truths(readable(scene))
-    target = only(scene, name)
+    target, called = only(scene, name), names_of(scene)
     order: list[SceneObject] = []
     seen = {target.id}
     open_: list[str] = []
@@ -95,10 +95,15 @@ def clearing(scene: Scene, name: str) -> Clearing:
         found = _obstruction(truths, thing)
         open_.extend(found.open)
         for each in found.by:
-            if each.id not in seen:
-                seen.add(each.id)
-                visit(each)
-                order.append(each)
+            if each.id in seen:
+                continue
+            if any(truths.of(held, target.id, each.id) is Truth.TRUE for held in ("on", "inside")):
+                carrier = f"{called[each.id]}, which carries {called[target.id]}"
+                open_.append(f"how to get at {called[thing.id]} past {carrier}")
+                continue
+            seen.add(each.id)
+            visit(each)
+            order.append(each)
 
     visit(target)
     return Clearing(target, tuple(order), tuple(open_))

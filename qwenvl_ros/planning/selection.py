@@ -25,14 +25,20 @@ class Selection:
 
 
 def select(
-    scenes: Sequence[Scene], subject: str, predicate: str, object: str, unseen: Sequence[str] = ()
+    scenes: Sequence[Scene],
+    subject: str,
+    predicate: str,
+    object: str,
+    unseen: Sequence[str] = (),
+    failed: Sequence[Scene] = (),
 ) -> Selection:
     """What the scenes state of "subject predicate object"; "" leaves a place open.
 
     subject and object: an id or a name (planning.named). Every fact once, in the direction that was asked:
     of "A left_of B" asking for right_of, or only for subject B, gives "B right_of A"; with both ways open it stays
     as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE. unseen: of cameras that
-    have no scene here, why; they could show what these scenes do not.
+    have no scene here, why; they could show what these scenes do not. failed: of cameras whose last scene, after the
+    one here, says nothing, that scene.
 
     Raises:
         ValueError: no such predicate, the message lists those that there are; or one of one thing with another.
@@ -41,18 +47,24 @@ def select(
         check(predicate, "" if object == subject else object)
     found: list[Relation] = []
     notes: list[str] = []
+    told = {scene.camera for scene in scenes}
     for scene in scenes:
         subjects, objects = ({each.id for each in named(scene, name)} for name in (subject, object))
         found += _matching(scene, subjects, predicate, objects)
         if scene.status is not Status.OK:
-            notes.append(f"camera {scene.camera}: {scene.status.name.lower()}: {scene.status_message}")
+            notes.append(_failure(scene))
         evaluated = (*scene.evaluated_predicates, *(CONVERSE.get(p, p) for p in scene.evaluated_predicates))
         if predicate and predicate not in evaluated:
             notes.append(f"camera {scene.camera}: {predicate} was not evaluated, so nothing is known of it")
+    notes += [_failure(scene) for scene in failed if scene.camera in told]
     notes += _missing(scenes, [name for name in dict.fromkeys((subject, object)) if name])
     if not any(each.truth is Truth.TRUE for each in found):
         notes += unseen
     return Selection(tuple(found), "; ".join(notes))
+
+
+def _failure(scene: Scene) -> str:
+    return f"camera {scene.camera}: {scene.status.name.lower()}: {scene.status_message}"
 
 
 def _matching(scene: Scene, subjects: set[str], predicate: str, objects: set[str]) -> Iterator[Relation]:

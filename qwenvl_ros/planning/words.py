@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from math import isnan
 
+from qwenvl_ros.relations import SYMMETRIC
 from qwenvl_ros.types import Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
 _PHRASES = {
@@ -60,11 +61,7 @@ def changes(before: Scene | None, now: Scene) -> list[str]:
     ]
     lines += [_with_gap(text, gap) for key, (text, gap) in new_facts.items() if key not in old_facts]
     still = _related(now, names)
-    open_ = {
-        (names[r.subject_id], r.predicate, names[r.object_id])
-        for r in now.relations
-        if r.truth is Truth.UNKNOWN
-    }
+    open_ = {_key(r, names) for r in now.relations if r.truth is Truth.UNKNOWN}
     for key, (text, _) in old_facts.items():
         if key not in still and key[0] in here and key[2] in here:
             known = key not in open_ and key[1] in now.evaluated_predicates
@@ -131,12 +128,20 @@ def _seen(scene: Scene, names: dict[str, str]) -> dict[tuple[str, Occlusion, tup
 
 
 def _related(scene: Scene, names: dict[str, str]) -> dict[tuple[str, str, str], tuple[str, str]]:
-    """(sentence, gap in words) of each true relation, by subject, predicate and object."""
+    """(sentence, gap in words) of each true relation, by its key."""
     return {
-        (names[r.subject_id], r.predicate, names[r.object_id]): (_sentence(r, names), _gap(r))
+        _key(r, names): (_sentence(r, names), _gap(r))
         for r in scene.relations
         if r.truth is Truth.TRUE and r.predicate != "occludes"
     }
+
+
+def _key(relation: Relation, names: dict[str, str]) -> tuple[str, str, str]:
+    """Subject, predicate and object; of a symmetric predicate in the same order whichever way it is stated."""
+    subject, object_ = names[relation.subject_id], names[relation.object_id]
+    if relation.predicate in SYMMETRIC:
+        subject, object_ = sorted((subject, object_))
+    return subject, relation.predicate, object_
 
 
 def names_of(scene: Scene, *others: Scene) -> dict[str, str]:

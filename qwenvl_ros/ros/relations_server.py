@@ -22,7 +22,8 @@ class RelationsServer:
         try:
             recent, oldest = self._desk.open().recent, self._desk.age_limit(request.max_age)
             scenes, unseen = recent.scenes(oldest), recent.unseen(oldest)
-            selection = select(scenes, request.subject, request.predicate, request.object, unseen)
+            asked = request.subject, request.predicate, request.object
+            selection = select(scenes, *asked, unseen, recent.failed())
         except (NotThere, ValueError) as reason:
             response.message = str(reason)
             return response

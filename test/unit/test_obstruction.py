@@ -149,6 +149,23 @@ def test_the_order_goes_from_the_top_down_and_from_the_front_back():
     assert found.target == HIDDEN and found.open == ()
 
 
+def test_what_carries_the_target_is_not_taken_away_before_it():
+    """The bowl hides what lies on the ball in it: taken away, the ball would go with it."""
+    bowl, ball = seen("bowl_1", "bowl"), seen("ball_1", "ball")
+    made = scene(
+        bowl,
+        ball,
+        A,
+        fact("ball_1", "inside", "bowl_1"),
+        fact("cube_a", "on", "ball_1"),
+        fact("bowl_1", "occludes", "cube_a"),
+        *clear("bowl_1", "cube_a"),
+    )
+    found = clearing(made, "ball")
+    assert ids(found.order) == ["cube_a"]
+    assert found.open == ("how to get at red cube past bowl, which carries ball",)
+
+
 def test_what_is_not_in_the_way_is_left_alone():
     made = scene(
         HIDDEN,

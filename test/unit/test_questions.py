@@ -96,11 +96,17 @@ def test_boxes_are_lifted_and_related_by_depth_never_by_the_prose():
     assert not scene.status_message
 
 
-def test_an_answer_without_boxes_is_no_empty_scene():
-    answer, _ = ask(["Yes, it is empty."])
-    assert answer.text == "Yes, it is empty." and not answer.message
+@pytest.mark.parametrize("said", ["Yes, it is empty.", "Nothing.", "None", "没有"])
+def test_an_answer_without_boxes_is_no_empty_scene(said):
+    answer, _ = ask([said])
+    assert answer.text == said and not answer.message
     (scene,) = answer.scenes
     assert scene.status is Status.PARSE_FAILED and "no box in the answer" in scene.status_message
+
+
+def test_an_empty_list_says_that_nothing_is_there():
+    answer, _ = ask(["[]"])
+    assert answer.scenes[0].status is Status.OK and not answer.scenes[0].objects
 
 
 def test_several_cameras_are_shown_in_order_and_get_their_own_boxes():

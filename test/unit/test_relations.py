@@ -274,6 +274,26 @@ def test_a_pair_is_metric_only_where_both_have_a_place() -> None:
     assert found["a", "clear", "a"].truth == Truth.TRUE and found["c", "clear", "c"].truth == Truth.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("truncated", "top", "cut_above", "truth"),
+    [
+        (True, 0.0, 0.0, Truth.UNKNOWN),
+        (True, 50.0, 0.0, Truth.TRUE),
+        (False, 50.0, 0.02, Truth.UNKNOWN),
+        (False, 50.0, 0.0, Truth.TRUE),
+    ],
+)
+def test_what_shows_no_top_is_not_clear_for_sure(
+    truncated: bool, top: float, cut_above: float, truth: Truth
+) -> None:
+    """It goes on beyond the upper border of the image, or behind something nearer: there a mug may stand on it."""
+    box = replace(solid("box", (1.0, 0.0, 0.0), box=Box(0, top, 90, 90)), truncated=truncated)
+    blank = np.full((1, 1), np.nan)
+    beyond = np.array([[0.0, cut_above, 0.0, 0.0]])
+    cover = Cover(blank, blank, beyond, blank, np.full((1, AXES, 2), np.nan))
+    assert truths([box], cover=cover)["box", "clear", "box"] is truth
+
+
 def test_clear_is_unknown_where_on_is() -> None:
     lower = solid("b", (1, 0, 0), box=Box(0, 40, 100, 120))
     assert truths([flat("a", 20, 0, 60, 50), lower])["b", "clear", "b"] == Truth.UNKNOWN

@@ -172,6 +172,15 @@ def test_a_camera_without_a_fresh_scene_leaves_open_what_the_others_do_not_show(
     assert select([SCENE], "mug_1", "left_of", "bowl_1", old).message == "", "it is TRUE whatever others show"
 
 
+def test_a_camera_that_failed_since_is_told_also_with_what_holds():
+    """As holds() of a client, which takes nothing from a scene before a failed one."""
+    failed = replace(
+        SCENE, status=Status.STALE, status_message="nothing can be followed", objects=(), relations=()
+    )
+    found = select([SCENE], "", "", "", (), [failed, replace(failed, camera="other")])
+    assert found.relations and found.message == f"camera {SCENE.camera}: stale: nothing can be followed"
+
+
 def test_without_scenes_there_is_nothing():
     assert select([], "", "", "") == Selection((), "")
     assert "no object with the id or the name 'mug'; there are none" in select([], "mug", "on", "").message

@@ -111,6 +111,15 @@ def test_only_what_is_new_or_over_is_told():
     assert changes(now, now) == []
 
 
+def test_a_symmetric_relation_is_the_same_whichever_way_it_is_stated():
+    """It is stated once, what has the higher score first, which may change with each scene."""
+    one, other = thing("cube_1", "cube"), thing("ball_1", "ball")
+    before = scene(one, other, fact("cube_1", "touching", "ball_1"))
+    assert changes(before, scene(one, other, fact("ball_1", "touching", "cube_1"))) == []
+    unknown = scene(one, other, fact("ball_1", "touching", "cube_1", Truth.UNKNOWN))
+    assert changes(before, unknown) == ["cannot be told any more: cube touches ball"]
+
+
 def test_what_cannot_be_told_any_more_is_not_called_over():
     """Depth that comes late for once."""
     before = scene(CUBE, SPHERE, fact("cube_1", "on", "sphere_1"), fact("cube_1", "touching", "sphere_1"))
