@@ -16,11 +16,13 @@ Question = tuple[str, str, str]  # predicate, subject, object: ids or names
 
 @dataclass(slots=True)
 class _Held:
-    """value: what is told; latest: what the last `run` scenes say; asked: number of the scene at which it was asked."""
+    """value: what is told, and what none of the last `against` scenes says; latest: what the last `run` scenes say;
+    asked: number of the scene at which it was asked."""
 
     value: Truth = Truth.UNKNOWN
     latest: Truth = Truth.UNKNOWN
     run: int = 0
+    against: int = 0
     asked: int = 0
 
 
@@ -28,7 +30,7 @@ class Hysteresis:
     """Truth values over the scenes of one camera, each kept by the predicate and the ids or names it was asked with.
 
     A value is UNKNOWN until `scenes` consecutive scenes agree, and stays until as many agree on another, UNKNOWN
-    included. With names instead of ids an object may be lost and found under another id in between.
+    included; it is UNKNOWN again when so many say otherwise, now this, now that. With names instead of ids an object may be lost and found under another id in between.
 
     Args:
         scenes: how many have to agree; 1 = the newest decides.
@@ -79,5 +81,8 @@ class Hysteresis:
     def _step(self, held: _Held, now: Truth) -> None:
         held.run = held.run + 1 if now is held.latest else 1
         held.latest = now
+        held.against = 0 if now is held.value else held.against + 1
         if held.run >= self._scenes:
-            held.value = now
+            held.value, held.against = now, 0
+        elif held.against >= self._scenes:
+            held.value, held.against = Truth.UNKNOWN, 0

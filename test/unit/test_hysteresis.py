@@ -46,6 +46,11 @@ def test_it_changes_when_so_many_agree():
     assert told([F, T, U, T], 1) == [F, T, U, T]
 
 
+def test_what_no_scene_says_any_more_is_not_told_for_ever():
+    assert told([T, T, F, U, F, U, F], 2) == [U, T, T, U, U, U, U]
+    assert told([T, T, F, U, T, T], 2) == [U, T, T, U, U, T]
+
+
 def test_who_asks_late_is_told_the_same_as_long_as_the_last_scenes_agree():
     assert told([T, T, T], 3, ask_from=2) == [T]
     assert told([F, T, T], 3, ask_from=2) == [U]
@@ -103,12 +108,13 @@ def test_refused():
 
 
 @given(st.lists(st.sampled_from([T, F, U]), max_size=30), st.integers(1, 4))
-def test_it_tells_the_last_value_on_which_so_many_scenes_agreed(truths, scenes):
+def test_it_tells_the_last_value_on_which_so_many_scenes_agreed_unless_as_many_denied_it(truths, scenes):
     wanted, heard = [], []
     for end in range(1, len(truths) + 1):
-        seen = truths[:end]
-        runs = [seen[i] for i in range(scenes - 1, end) if len(set(seen[i - scenes + 1 : i + 1])) == 1]
-        wanted.append(runs[-1] if runs else U)
+        windows = [truths[i - scenes : i] for i in range(scenes, end + 1)]
+        agreed = [number for number, window in enumerate(windows) if len(set(window)) == 1]
+        value = windows[agreed[-1]][0] if agreed else U
+        wanted.append(value if agreed and all(value in window for window in windows[agreed[-1] :]) else U)
     heard = told(truths, scenes)
     assert heard == wanted
 
