@@ -30,7 +30,8 @@ class Hysteresis:
     """Truth values over the scenes of one camera, each kept by the predicate and the ids or names it was asked with.
 
     A value is UNKNOWN until `scenes` consecutive scenes agree, and stays until as many agree on another, UNKNOWN
-    included; it is UNKNOWN again when so many say otherwise, now this, now that. With names instead of ids an object may be lost and found under another id in between.
+    included; it is UNKNOWN again when so many say otherwise, now this, now that. With names instead of ids an object
+    may be lost and found under another id in between.
 
     Args:
         scenes: how many have to agree; 1 = the newest decides.
