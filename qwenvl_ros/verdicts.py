@@ -33,7 +33,7 @@ def judged(value: Floats, *conditions: tuple[Floats, Floats], within: Floats | f
     within: margins that small either way decide nothing.
     """
     least = np.minimum.reduce([margin for margin, _ in conditions])
-    confidence = np.minimum.reduce([ndtr(margin / sigma) for margin, sigma in conditions])
+    confidence = ndtr(np.minimum.reduce([margin / sigma for margin, sigma in conditions]))
     unknown = np.abs(least) < within
     return Judged((least > 0) & ~unknown, unknown, np.where(unknown, 0.5, confidence), value)
 
