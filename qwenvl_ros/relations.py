@@ -33,7 +33,6 @@ _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
 _NOWHERE = (np.nan,) * 3
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
-_OPEN = 0.25  # standard deviations of noisy depth: so near a threshold it is the noise that decides
 _UNDECIDED = 0.5  # pixels of a strip by which the least of what counts as hidden may be missed: it is counted in pixels
 
 
@@ -185,15 +184,14 @@ def _measured(
     held = (shared / size[:, None]).prod(axis=2)
     held_gap = np.minimum(low[:, None] - low[None, :], ceiling - high[:, None]).min(axis=2)
     length = np.cbrt(size.prod(axis=1))[:, None]
-    within = np.where(spread > _METRIC_FLOOR, _OPEN * spread, 0.0)
     return {
-        "left_of": judged(beside, (beside + slack[..., 0], edge), within=within),
-        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge), within=within),
-        "in_front_of": judged(behind, (behind - least, edge), within=within),
-        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge), within=within),
-        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge), within=within),
-        "near": judged(gap, (limits.near_gap - gap, edge), within=within),
-        "touching": judged(gap, (limits.touching_gap - gap, edge), within=within),
+        "left_of": judged(beside, (beside + slack[..., 0], edge)),
+        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
+        "in_front_of": judged(behind, (behind - least, edge)),
+        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
+        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge)),
+        "near": judged(gap, (limits.near_gap - gap, edge)),
+        "touching": judged(gap, (limits.touching_gap - gap, edge)),
     }
 
 

@@ -39,9 +39,9 @@ def judged(value: Floats, *conditions: tuple[Floats, Floats], within: Floats | f
 
 
 def agreed(*verdicts: Judged) -> Judged:
-    """Holds where all hold, open where they may hold and do not all; the gap is the first one's."""
+    """Holds where all hold, open where only some do; the gap is the first one's."""
     holds = np.logical_and.reduce([each.holds for each in verdicts])
-    differ = np.logical_or.reduce([each.holds | each.unknown for each in verdicts]) & ~holds
+    differ = np.logical_or.reduce([each.holds for each in verdicts]) & ~holds
     confidence = np.minimum.reduce([each.confidence for each in verdicts])
     return Judged(holds, differ, np.where(differ, 0.5, confidence), verdicts[0].value)
 

@@ -153,23 +153,6 @@ def test_near_and_touching_are_stated_once_whatever_the_order() -> None:
     assert ("a", "touching", "b") not in truths([a, solid("b", (1.0, 0.13, 0.0))])
 
 
-@pytest.mark.parametrize(
-    ("sigma", "gap", "truth"),
-    [
-        (0.001, 0.0195, Truth.TRUE),
-        (0.001, 0.0205, None),
-        (0.01, 0.0195, Truth.UNKNOWN),
-        (0.01, 0.0205, Truth.UNKNOWN),
-        (0.01, 0.015, Truth.TRUE),
-        (0.01, 0.025, None),
-    ],
-)
-def test_what_the_noise_of_depth_would_decide_is_open(sigma: float, gap: float, truth: Truth | None) -> None:
-    first, second = solid("a", (1.0, 0.0, 0.0)), solid("b", (1.0, 0.1 + gap, 0.0))
-    pair = [replace(one, position_sigma=sigma) for one in (first, second)]
-    assert truths(pair).get(("a", "touching", "b")) == truth
-
-
 def test_occludes_takes_what_was_found_and_is_unknown_where_nothing_could_be() -> None:
     pair = [solid("a", (1.0, 0, 0), box=Box(0, 0, 50, 50)), solid("b", (1.5, 0, 0), box=Box(30, 0, 80, 50))]
     nan = np.nan
