@@ -280,7 +280,8 @@ def test_presence_penalty_ends_repetition_and_leaves_probabilities_alone(engine,
     assert texts(mine) == texts(theirs)
     np.testing.assert_allclose(logprobs(mine), logprobs(theirs), atol=1e-3)
     (repeating,) = answers(engine, [dataclasses.replace(request, presence_penalty=0.0)])
-    assert len(set(texts(repeating))) < len(set(texts(mine)))
+    distinct, fewer = (len(set(texts(each))) / len(texts(each)) for each in (mine, repeating))
+    assert fewer < distinct, "whatever the model says, and however long"
 
 
 @pytest.mark.parametrize(
