@@ -27,8 +27,9 @@ Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
 Labels = NDArray[np.int32]
 
-_DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 BORDER = 1.0  # pixels from the border of the image within which a box touches it
+
+_DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
 _BEHIND = 0.025  # metres by which what hides a thing may be farther than the middle of what is seen of it: on its top
 _MEETS = 0.15  # share of an object's columns at whose upper edge another one must meet it to stand on it

@@ -178,7 +178,7 @@ def load(path: Path) -> Pool:
 
 
 def _odds(objects: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(S, N, 8) objects of scenes -> (S,): one for each that is to be asked for, one more where it is largely hidden.
+    """(S, N, 8) objects of scenes -> (S,): 1, and one for each that is to be asked for, two if largely hidden.
 
     An answer is scored by its objects and a relation by its pairs, so a full table counts for more than an empty one.
     """

@@ -166,12 +166,10 @@ class Follower:
         rate = self._settings().tracking.tracks.rate_hz
         if not rate:
             return True
-        period = round(1e9 / rate)
-        if (
-            camera.due is not None and camera.due > stamp + period
-        ):  # of a slower rate, or before time jumped back
-            camera.due = None
-        if camera.due is not None and stamp < camera.due:
+        due = camera.due
+        if due is not None and due > stamp + 1e9 / rate:
+            due = None  # of a slower rate, or of before time jumped back
+        if due is not None and stamp < due:
             return False
-        camera.due = next_due(stamp, camera.due, rate)
+        camera.due = next_due(stamp, due, rate)
         return True

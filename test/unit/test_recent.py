@@ -113,6 +113,16 @@ def test_a_late_keyframe_does_not_take_the_place_of_what_tracking_made_since(rec
     assert recent.scenes(1.0) == [scene(99.8)]
 
 
+def test_a_camera_has_failed_until_its_next_scene_that_says_anything(recent):
+    recent.add_scene(scene(99.0))
+    assert recent.failed() == []
+    failure = scene(99.5, status=Status.BACKEND_FAILED, message="gone")
+    recent.add_scene(failure)
+    assert recent.failed() == [failure]
+    recent.add_scene(scene(99.9))
+    assert recent.failed() == []
+
+
 def test_cameras_that_have_no_fresh_scene_are_told_beside_those_that_have(recent):
     recent.add_scene(scene(99.9))
     recent.add_scene(scene(90.0, camera="back"))
