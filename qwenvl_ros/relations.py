@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -166,27 +167,25 @@ def _measured(
     """
     away = np.linalg.norm((low + high) / 2 - viewpoint, axis=1)
     edge = np.hypot(spread, _METRIC_FLOOR)
-    ceiling = np.repeat(high[None], len(high), axis=0)
-    ceiling[..., 2] = top
-    shared = np.maximum(  # (N, N, 3): overlap along each axis, metres
-        np.minimum(high[:, None], ceiling) - np.maximum(low[:, None], low[None, :]), 0.0
-    )
-    size = np.maximum(high - low, 1e-6)
-    floor = size[:, 0] * size[:, 1]
-    footing = extents.footing(low, high)
-    footing_margin = (footing - limits.on_overlap) * np.sqrt(floor)[:, None]
+    size = np.maximum(high - low, 1e-6).T
+    # (3, N, N) from here on: the longer axis last is several times as fast.
+    first_low, first_high, second_low = low.T[:, :, None], high.T[:, :, None], low.T[:, None]
+    ceiling = np.repeat(high.T[:, None], len(high), axis=1)
+    ceiling[2] = top
+    shared = np.maximum(np.minimum(first_high, ceiling) - np.maximum(first_low, second_low), 0.0)
+    footing_margin = (extents.footing(low, high) - limits.on_overlap) * np.sqrt(size[0] * size[1])[:, None]
     rise = low[:, None, 2] - top
-    slack = limits.side_slack * np.minimum(size[:, None], size[None, :])
+    slack = limits.side_slack * np.minimum(size[:, :, None], size[:, None])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
     beside = low[None, :, 0] - high[:, None, 0]
     behind = away[None, :] - away[:, None]
     least = np.maximum(limits.range_gap, 2.0 * spread)
-    held = (shared / size[:, None]).prod(axis=2)
-    held_gap = np.minimum(low[:, None] - low[None, :], ceiling - high[:, None]).min(axis=2)
-    length = np.cbrt(size.prod(axis=1))[:, None]
+    held = (shared / size[:, :, None]).prod(axis=0)
+    held_gap = np.minimum(first_low - second_low, ceiling - first_high).min(axis=0)
+    length = np.cbrt(size.prod(axis=0))[:, None]
     return {
-        "left_of": judged(beside, (beside + slack[..., 0], edge)),
-        "above": judged(rise, (rise + slack[..., 2], edge), (footing_margin, edge)),
+        "left_of": judged(beside, (beside + slack[0], edge)),
+        "above": judged(rise, (rise + slack[2], edge), (footing_margin, edge)),
         "in_front_of": judged(behind, (behind - least, edge)),
         "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
         "inside": judged(held_gap, ((held - limits.inside_share) * length, edge)),
@@ -295,4 +294,6 @@ def _stated(
         _SOURCES[solid.astype(np.intp)],
         np.array([image_frame, frame], dtype=object)[solid.astype(np.intp)],
     )
-    return list(map(Relation._make, zip(*(column.tolist() for column in columns), strict=True)))
+    # What Relation._make does, without a call in Python for each.
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return list(map(partial(tuple.__new__, Relation), rows))

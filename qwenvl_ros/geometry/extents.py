@@ -113,10 +113,10 @@ def rested(
 
 def footing(low: Floats, high: Floats) -> Floats:
     """(N, N): share of the first one's footprint that is over the second one's."""
-    first, second = (slice(None), None), (None, slice(None))
-    shared = np.minimum(high[first], high[second])[..., :2] - np.maximum(low[first], low[second])[..., :2]
-    floor = np.maximum(high - low, 1e-6)[:, :2].prod(axis=1)
-    share: Floats = np.maximum(shared, 0.0).prod(axis=2) / floor[:, None]
+    near, far = low.T[:2], high.T[:2]
+    shared = np.minimum(far[:, :, None], far[:, None]) - np.maximum(near[:, :, None], near[:, None])
+    floor = np.maximum(far - near, 1e-6).prod(axis=0)
+    share: Floats = np.maximum(shared, 0.0).prod(axis=0) / floor[:, None]
     return share
 
 
