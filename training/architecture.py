@@ -106,7 +106,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     ids = tokenizer.convert_tokens_to_ids
     return Qwen3VLConfig(
         vision_config={
-            "depth": 4,
+            "depth": 6,
             "hidden_size": 192,
             "num_heads": 6,
             "intermediate_size": 512,
@@ -166,10 +166,22 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCondi
 def start_model(
     tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path | None
 ) -> Qwen3VLForConditionalGeneration:
-    """The model that training begins with: the one in folder, else a fresh one."""
+    """The model that training begins with: the one in folder, else a fresh one.
+
+    A vision tower with fewer blocks gets those it lacks at its end; they add nothing until they have learned.
+    """
+    model = make_model(tokenizer, seed)
     if folder is None:
-        return make_model(tokenizer, seed)
-    return Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return model
+    given = Qwen3VLForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True
+    )
+    model.load_state_dict(given.state_dict(), strict=False)
+    for block in model.model.visual.blocks[given.config.vision_config.depth :]:
+        for last in (block.attn.proj, block.mlp.linear_fc2):
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(last.bias)
+    return model
 
 
 def _waves(position: torch.Tensor, width: int) -> torch.Tensor:

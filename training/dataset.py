@@ -28,10 +28,11 @@ LARGELY_VISIBLE = 0.7  # visible fraction below which an object is hard
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An object of a training scene; box in [0, 1] of the image."""
+    """An object of a training scene; box in [0, 1] of the image. hidden: less than LARGELY_VISIBLE of it is seen."""
 
     label: str
     box: Box
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Pool:
             label = label_of(COLOURS[int(colour) - 1], SHAPES[int(shape) - 1])
             left, right = (1 - x1, 1 - x0) if mirrored else (x0, x1)
             if fraction >= MIN_VISIBLE_FRACTION and pixels >= MIN_VISIBLE_PIXELS:
-                asked.append(Asked(label, Box(left, y0, right, y1)))
+                asked.append(Asked(label, Box(left, y0, right, y1), bool(fraction < LARGELY_VISIBLE)))
             else:
                 hidden.append(label)
         return asked, hidden
@@ -178,10 +179,10 @@ def load(path: Path) -> Pool:
 
 
 def _odds(objects: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(S, N, 8) objects of scenes -> (S,): 1, and one for each that is to be asked for, two if largely hidden.
+    """(S, N, 8) objects of scenes -> (S,): 1, and one for each that is to be asked for, four if largely hidden.
 
     An answer is scored by its objects and a relation by its pairs, so a full table counts for more than an empty one.
     """
     fraction, pixels = objects[..., 6], objects[..., 7]
     asked = (objects[..., 0] > 0) & (fraction >= MIN_VISIBLE_FRACTION) & (pixels >= MIN_VISIBLE_PIXELS)
-    return 1.0 + asked.sum(1) + (asked & (fraction < LARGELY_VISIBLE)).sum(1)
+    return 1.0 + asked.sum(1) + 3 * (asked & (fraction < LARGELY_VISIBLE)).sum(1)

@@ -24,6 +24,7 @@ from training.targets import GRID
 
 CELLS = GRID[0] * GRID[1]
 IGNORE, HARD, FIRST_NUMBER, NUMBER = 0, 1, 2, 3  # what kind of target a position has
+HIDDEN = 2.0  # weight of a largely hidden object: one in nine, and most of what goes wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,14 @@ class Writer:
             weights.extend([weight] * len(tokens))
 
         for number, (label, thing) in enumerate(answer):
+            worth = HIDDEN if thing.hidden else 1.0
             add(self.ids(NEXT if number else OPEN), HARD, 2.0)
             x0, y0, x1, y1 = (round(1000 * v) for v in thing.box.corners)
-            add([self.plain[x0]], FIRST_NUMBER, 2.0)
+            add([self.plain[x0]], FIRST_NUMBER, 2.0 * worth)
             for value in (y0, x1, y1):
-                add([self.comma[value]], NUMBER, 1.0)
+                add([self.comma[value]], NUMBER, worth)
             add(self.ids(COMMA_LABEL), HARD, 0.2)
-            add(self.ids(label), HARD, 2.0)  # a name goes wrong more often than a box
+            add(self.ids(label), HARD, 2.0 * worth)  # a name goes wrong more often than a box
         add(self.ids(CLOSE if answer else EMPTY), HARD, 2.0)
         add(self.ids("<|im_end|>"), HARD, 0.2)
         prompt = len(ids) - len(kinds)
@@ -146,6 +148,17 @@ def run_layers(
             x = x + spread(deep[number])
         states.append(x)
     return states
+
+
+def compiled(tower: nn.Module, text: Qwen3VLTextModel) -> None:
+    """Compile both in place. Needs a C++ compiler.
+
+    Plain products instead of the fused attention in the text model: its backward pass is slow on a CPU.
+    """
+    text.set_attn_implementation("eager")
+    tower.compile()
+    for layer in text.layers:
+        layer.compile(dynamic=True)
 
 
 def answer_loss(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from training import dataset, questions
 from training.architecture import make_tokenizer, start_model
-from training.language import MatchHead, Writer, answer_loss, collate, run_layers
+from training.language import MatchHead, Writer, answer_loss, collate, compiled, run_layers
 from training.optimise import Optimiser, save_atomically
 from training.targets import OWNERS
 from training.vision import DenseVision, VisionHeads
@@ -71,6 +71,7 @@ def train(
     tower.to(device)
     model.model.visual.requires_grad_(stage.joint)
     model.model.visual.patch_embed.requires_grad_(False)
+    compiled(tower, text)
     named = [*text.named_parameters(), *((f"head.{n}", w) for n, w in match_head.named_parameters())]
     optimisers = [Optimiser(named, RATES[stage.name])]
     if stage.joint:
@@ -117,8 +118,9 @@ def train(
                 loss = loss + seen
                 figures |= vision_figures
         loss.backward()
-        for optimiser in optimisers:
-            optimiser.step(progress)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            for optimiser in optimisers:
+                optimiser.step(progress)
         if rank == 0 and step % 20 == 0:
             bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()})
         if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == stage.steps):

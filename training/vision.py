@@ -90,8 +90,11 @@ class DenseVision(nn.Module):
         qkv = attention.qkv(x).view(batch, length, 3, attention.num_heads, -1)
         q, k, value = qkv.unbind(2)
         q, k = apply_rotary_pos_emb_vision(q, k, self.cos, self.sin)
-        q, k, value = (part.transpose(1, 2) for part in (q, k, value))
-        out = F.scaled_dot_product_attention(q, k, value.to(q.dtype), scale=attention.scaling)
+        # On a CPU the backward pass of the fused kernel is slower in bfloat16 than in float32.
+        exact = torch.float32 if x.device.type == "cpu" else value.dtype
+        q, k, value = (part.transpose(1, 2).to(exact) for part in (q, k, value))
+        with torch.autocast(x.device.type, enabled=False):
+            out = F.scaled_dot_product_attention(q, k, value, scale=attention.scaling)
         return attention.proj(out.transpose(1, 2).reshape(batch, length, -1))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Qwen3VLForConditionalGeneration
 
 from qwenvl_ros import grounding
 from qwenvl_ros.types import Box
 from training import questions
-from training.architecture import make_model, make_processor, make_tokenizer, save, start_model
+from training.architecture import make_config, make_model, make_processor, make_tokenizer, save, start_model
 from training.dataset import CHUNK, Asked, load
-from training.language import Writer, answer_loss, collate, run_layers
+from training.language import Writer, answer_loss, collate, compiled, run_layers
 from training.optimise import Muon
 from training.targets import COLUMNS, GRID, HEIGHT, ROWS, WIDTH, cell_objects, owners, to_patch_order
 from training.train_language import Stage
@@ -207,7 +210,48 @@ def test_full_scenes_and_hidden_objects_are_drawn_more_often(tmp_path) -> None:
         (tmp_path / f"done-{chunk:04}").touch()
     drawn = np.bincount(load(tmp_path).draw(40_000, np.random.default_rng(1)), minlength=2 * CHUNK)
     assert not drawn[:CHUNK].any()
-    expected = 2 * 40_000 / (2 * CHUNK + 5)
-    assert drawn[CHUNK] == pytest.approx(2 * expected, rel=0.25)
+    expected = 2 * 40_000 / (2 * CHUNK + 7)
+    assert drawn[CHUNK] == pytest.approx(3 * expected, rel=0.25)
     assert drawn[CHUNK + 1] == pytest.approx(expected, rel=0.35)
     assert drawn[CHUNK + 2] == pytest.approx(2.5 * expected, rel=0.25)
+
+
+def test_hidden_objects_weigh_more_in_an_answer() -> None:
+    writer, hidden = Writer(make_tokenizer()), Asked("mug", MUG.box, hidden=True)
+    plain, heavy = (writer.write(["mug"], [("mug", thing)]).weights for thing in (MUG, hidden))
+    assert plain.shape == heavy.shape and (heavy >= plain).all()
+    box_and_name = [weight > 1 for weight in (heavy / np.maximum(plain, 1e-6)).tolist()]
+    assert sum(box_and_name) == 5, "four numbers and the one token of the name"
+
+
+def test_a_deeper_tower_begins_with_what_a_shallower_one_knew(tmp_path) -> None:
+    tokenizer = make_tokenizer()
+    config = make_config(tokenizer)
+    config.vision_config.depth -= 2
+    torch.manual_seed(4)
+    shallow = Qwen3VLForConditionalGeneration(config).eval()
+    save(shallow, tmp_path)
+    deep = start_model(tokenizer, 3, tmp_path).eval()
+    assert len(deep.model.visual.blocks) == len(shallow.model.visual.blocks) + 2
+    images = torch.from_numpy(IMAGES)
+    with torch.no_grad():
+        _, merged, _ = DenseVision(deep.model.visual)(images)
+        _, before, _ = DenseVision(shallow.float().model.visual)(images)
+    torch.testing.assert_close(merged, before, atol=2e-3, rtol=1e-2)  # stored in 16 bit
+
+
+def test_compiled_layers_compute_the_same(model) -> None:
+    """Also with the text model's plain products in place of the fused attention."""
+    if shutil.which("c++") is None:
+        pytest.skip("needs a C++ compiler, as training on a CPU does: apt install g++")
+    tokenizer, theirs = make_tokenizer(), make_model(make_tokenizer(), seed=3).eval()
+    batch = collate(
+        [Writer(tokenizer).write(["mug"], [("mug", MUG)])], [0], tokenizer.pad_token_id, torch.device("cpu")
+    )
+    tower, text = DenseVision(theirs.model.visual), theirs.model.language_model
+    compiled(tower, text)
+    plain = DenseVision(model.model.visual)
+    with torch.no_grad():
+        ours = run_layers(text, batch, *tower(torch.from_numpy(IMAGES))[1:], 2)
+        expected = run_layers(model.model.language_model, batch, *plain(torch.from_numpy(IMAGES))[1:], 2)
+    torch.testing.assert_close(ours[-1], expected[-1], atol=1e-4, rtol=1e-3)
