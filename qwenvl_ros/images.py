@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Union
 
 import cv2
@@ -133,6 +134,20 @@ def decode_depth(
             f"{_quoted(encoding)} is not a depth image; use 16UC1 (millimetres) or 32FC1 (metres)"
         )
     return to_metres(_samples(encoding, height, width, step, is_bigendian, data))
+
+
+def read(path: Path) -> Image:
+    """(H, W, 3) uint8 RGB of an image file, upright as its EXIF says.
+
+    Raises:
+        ImageRefused: it cannot be decoded.
+        OSError: it cannot be read.
+    """
+    data = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if pixels is None:
+        raise ImageRefused(f"{path.name} cannot be decoded; save it again as JPEG or PNG")
+    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
 
 
 def to_metres(samples: NDArray[Any]) -> Depth:

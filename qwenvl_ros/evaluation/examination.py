@@ -37,7 +37,10 @@ _SALT = 7_411  # keeps the queries' stream apart from the scene's of the same se
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query about one scene with its right answer; ignored objects may be answered or not."""
+    """A query about one scene with its right answer; ignored objects may be answered or not.
+
+    seed: of the scene; of a photo its place in the list.
+    """
 
     seed: int
     query: Query

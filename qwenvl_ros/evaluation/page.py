@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -15,11 +15,13 @@ from qwenvl_ros.drawing import Line, Mark, draw
 from qwenvl_ros.evaluation.examination import Answered, Examined, Result, picture
 from qwenvl_ros.evaluation.identity import AGREE
 from qwenvl_ros.evaluation.motion import RATE, SECONDS, Moved
+from qwenvl_ros.evaluation.photos import ABSENT_TEXTS, Photo
 from qwenvl_ros.evaluation.reasoning_page import section
 from qwenvl_ros.evaluation.reasoning_scores import Reasoning
 from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Scores
 from qwenvl_ros.evaluation.sights import SIZE
 from qwenvl_ros.evaluation.worth import MIN_VISIBLE_FRACTION, MIN_VISIBLE_PIXELS
+from qwenvl_ros.images import read
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.types import Image
 
@@ -31,6 +33,7 @@ RIGHT, FALSE, MISSED, IGNORED, TRUE = (
     (255, 255, 255),
 )
 WORST, BEST = 12, 4
+WIDTH = 480  # pixels of a picture at most
 
 _RULES = f"""
 Each scene is one simulated picture of {SIZE[0]}x{SIZE[1]} pixels with exact truth, asked five questions: two whose
@@ -47,6 +50,15 @@ objects, and is listed under its status.
 Label accuracy: share of the answers on an expected object that bear its label. Absent rate: share of the questions
 whose objects are all absent that found one all the same. Calibration error: expected calibration error of the
 scores in ten bins.
+"""
+
+_PHOTO_RULES = f"""
+An answer is right when its box overlaps an expected object of the same label with an intersection over union of at
+least {IOU_THRESHOLD}; answers and objects are paired one to one for the largest total overlap. COCO: each photo is
+asked for all categories that it shows, and for up to {ABSENT_TEXTS} that it does not; crowds are ignored, and an
+answer of their label with at least half of its area in one counts as nothing. RefCOCO: each expression is asked alone
+and means one box, whatever the answer is called; accuracy is the share of expressions whose best answer, by score, is
+right. An answer that could not be read counts as no objects, and is listed under its status.
 """
 
 _MOVED_RULES = f"""
@@ -102,7 +114,7 @@ meet. Expected calibration error {{ error }}.</p>
 {% for name, colour in key.items() %} <span style="background: rgb{{ colour }}">{{ name }}</span>
 {% endfor %}</p>{% endif %}
 {% for heading, scenes in galleries.items() %}<h2>{{ heading }}</h2>
-{% for scene in scenes %}<h3>Scene {{ scene.seed }}</h3><div class="scene">
+{% for scene in scenes %}<h3>{{ scene.title }}</h3><div class="scene">
 {% for shot in scene.shots %}<figure><img alt="{{ shot.asked }}" src="data:image/jpeg;base64,{{ shot.jpeg }}">
 <figcaption><b>{{ shot.asked }}</b><br><span class="right">{{ shot.right }} right</span>,
 <span class="false">{{ shot.false }} false</span>, <span class="missed">{{ shot.missed }} missed</span>
@@ -120,14 +132,48 @@ def page(
     ran: Mapping[str, object],
 ) -> str:
     """The page as HTML. ran: what was run, as name and value."""
-    scenes = [one.answers for one in examined if one.answers]
+    with Renderer(*SIZE) as renderer:
+        return _page(
+            [one.answers for one in examined if one.answers],
+            lambda seed: (f"Scene {seed}", picture(seed, renderer)[0]),
+            result,
+            ran,
+            _RULES,
+            reasoning=section([one.findings for one in examined], reasoned),
+            moved={latency: moved_row(each) for latency, each in moved.items()},
+        )
+
+
+def photo_page(
+    photos: Sequence[Photo],
+    answers: Sequence[Sequence[Answered]],
+    result: Result,
+    ran: Mapping[str, object],
+) -> str:
+    """The page as HTML of photos whose questions have these answers."""
+
+    def look(place: int) -> tuple[str, Image]:
+        return photos[place].path.name, read(photos[place].path)
+
+    return _page(answers, look, result, ran, _PHOTO_RULES)
+
+
+def _page(
+    scenes: Sequence[Sequence[Answered]],
+    look: Callable[[int], tuple[str, Image]],
+    result: Result,
+    ran: Mapping[str, object],
+    rules: str,
+    reasoning: str = "",
+    moved: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """look: title and picture of the scene of a question's seed."""
     order = sorted(range(len(scenes)), key=lambda i: _badness(scenes[i]), reverse=True)
     worst, best = order[:WORST], order[max(WORST, len(order) - BEST) :][::-1]
-    with Renderer(*SIZE) as renderer:
-        galleries = {
-            "Worst scenes": [_scene(scenes[i], renderer) for i in worst],
-            "Best scenes": [_scene(scenes[i], renderer) for i in best],
-        }
+    galleries = {
+        "Worst scenes": [_scene(scenes[i], look) for i in worst],
+        "Best scenes": [_scene(scenes[i], look) for i in best],
+    }
     groups = {
         "queries": result.queries,
         **{f"of these: {k}": s for k, s in result.kinds.items()},
@@ -148,11 +194,13 @@ def page(
         title=f"Evaluation of {ran.get('model', 'a model')}",
         ran=ran,
         columns=[column.replace("_", " ") for column in columns],
-        rows={name: [figure(getattr(scores, c)) for c in columns] for name, scores in groups.items()},
+        rows={
+            n: [figure(getattr(scores, c)) for c in columns] for n, scores in groups.items() if scores.cases
+        },
         statuses=result.statuses,
         bins=result.queries.reliability,
         error=figure(result.queries.calibration_error),
-        rules=_RULES,
+        rules=rules,
         labels=_labels(result.queries),
         key={
             "right": RIGHT,
@@ -161,9 +209,9 @@ def page(
             "true box of a right one": TRUE,
             "ignored": IGNORED,
         },
-        moved={latency: moved_row(each) for latency, each in moved.items()},
+        moved=moved or {},
         moved_rules=_MOVED_RULES,
-        reasoning=section([one.findings for one in examined], reasoned),
+        reasoning=reasoning,
         galleries={name: gallery for name, gallery in galleries.items() if gallery},
     )
 
@@ -194,10 +242,9 @@ def _badness(answers: Sequence[Answered]) -> tuple[int, float]:
     return sum(a.verdict.errors for a in answers), -float(np.mean(ious)) if ious else -1.0
 
 
-def _scene(answers: Sequence[Answered], renderer: Renderer) -> dict[str, Any]:
-    seed = answers[0].question.seed
-    image, _ = picture(seed, renderer)
-    return {"seed": seed, "shots": [_shot(image, answer) for answer in answers]}
+def _scene(answers: Sequence[Answered], look: Callable[[int], tuple[str, Image]]) -> dict[str, Any]:
+    title, image = look(answers[0].question.seed)
+    return {"title": title, "shots": [_shot(image, answer) for answer in answers]}
 
 
 def _shot(image: Image, answered: Answered) -> dict[str, Any]:
@@ -211,7 +258,8 @@ def _shot(image: Image, answered: Answered) -> dict[str, Any]:
         colour = RIGHT if index in right else FALSE if index in verdict.false_answers else IGNORED
         score = "" if isnan(answer.score) else f" {answer.score:.2f}"
         marks.append(Mark(answer.box, answer.label + score, colour, Line.BOLD))
-    small = cv2.resize(draw(image, marks)[:, :, ::-1], None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    scale = min(1.0, WIDTH / image.shape[1])
+    small = cv2.resize(draw(image, marks)[:, :, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     ok = answered.status.name == "OK"
     return {

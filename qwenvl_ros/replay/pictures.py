@@ -14,7 +14,7 @@ from PIL import ImageSequence
 
 from qwenvl_ros.bags import Channel, Record
 from qwenvl_ros.bags.reading import natural
-from qwenvl_ros.images import ImageRefused
+from qwenvl_ros.images import ImageRefused, read
 from qwenvl_ros.replay.frames import Beat, InputSettings, Keep, Recorded, Tally
 from qwenvl_ros.replay.messages import COMPRESSED, picture_bytes
 from qwenvl_ros.types import Image
@@ -96,10 +96,11 @@ def images_in(folder: Path) -> list[Path]:
 
 def _folder(files: Sequence[Path], fps: float) -> _Shots:
     for number, path in enumerate(files):
-        data = np.fromfile(path, np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
         stamp = round(number / fps * 1e9)
-        yield stamp, ImageRefused(f"{path.name} cannot be decoded") if pixels is None else _rgb(pixels)
+        try:
+            yield stamp, read(path)
+        except ImageRefused as error:
+            yield stamp, error
 
 
 def _gif(path: Path, damage: list[str]) -> _Shots:

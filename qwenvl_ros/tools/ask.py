@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from qwenvl_ros import backends, pipeline
+from qwenvl_ros import backends, images, pipeline
 from qwenvl_ros.backends import Backend, EngineSettings
 from qwenvl_ros.drawing import annotate
 from qwenvl_ros.pipeline import PerceptionSettings
@@ -109,9 +108,9 @@ def ask(
         batch: dict[Path, Frame] = {}
         for path in paths[start : start + backend.capacity]:
             try:
-                batch[path] = Frame(camera=path.name, image=load(path), stamp=0)
-            except ToolError as error:
-                refuse(error)
+                batch[path] = Frame(camera=path.name, image=images.read(path), stamp=0)
+            except (images.ImageRefused, OSError) as error:
+                refuse(ToolError(f"{path}: {error}"))
         results = pipeline.perceive(list(batch.values()), backend, model, settings)
         for (path, frame), result in zip(batch.items(), results, strict=True):
             yield frame.image, path, result.scene
@@ -168,18 +167,6 @@ def picture_paths(paths: Sequence[Path], out: str) -> dict[Path, Path]:
         if place.resolve() in inputs:
             raise ToolError(f"the annotated picture would replace {place}; give another --out")
     return dict(zip(paths, places, strict=True))
-
-
-def load(path: Path) -> Image:
-    """(H, W, 3) uint8 RGB of an image file, upright as its EXIF says.
-
-    Raises:
-        ToolError: it cannot be decoded.
-    """
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ToolError(f"{path} is broken: OpenCV cannot decode it; save it again as JPEG or PNG")
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
 
 
 def save(image: Image, path: Path) -> None:

@@ -11,6 +11,8 @@ examples:
   qwenvl evaluate --scenes 300 --seed 91000 --boxes truth --depth-noise 0.01 --depth-holes 0.05
   qwenvl evaluate --scenes 50 --model Qwen/Qwen3-VL-4B-Instruct --json scores.json --html scores.html
   qwenvl evaluate --scenes 300 --model 8b --ask-relations     # and how far its word on relations goes
+  qwenvl evaluate --model 4b --scenes 500 --coco instances_val2017.json --images val2017
+  qwenvl evaluate --model 4b --scenes 500 --refcoco "refs(unc).p" --coco instances.json --images train2014 --split testA
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from qwenvl_ros.pipeline import PerceptionSettings, perceive
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.sim.queries import Kind
 from qwenvl_ros.sim.sensor import Sensor
-from qwenvl_ros.tools import ToolError
+from qwenvl_ros.tools import ToolError, _photos
 from qwenvl_ros.tools._figures import COLUMNS, plain, table
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.types import Scene, Status
@@ -58,7 +60,9 @@ LEAST_ASKED = 0.51  # relation_reliability from which a model is asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scenes", type=int, default=100, metavar="N", help="how many scenes (default: 100)")
+    parser.add_argument(
+        "--scenes", type=int, default=100, metavar="N", help="how many scenes, or photos (default: 100)"
+    )
     parser.add_argument(
         "--seed", type=int, default=90_000, metavar="S", help="seed of the first (default: 90000)"
     )
@@ -85,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fit what scores are worth on these scenes, leaving the model's calibration aside, and write it to this "
         "file, in YAML for the model's entry of the zoo; take other scenes than those it is to be judged on",
     )
+    _photos.add_arguments(parser)
     add_settings(parser, ModelSettings)
     add_settings(parser, EngineSettings)
     add_settings(
@@ -118,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError("--ask-relations asks the model; leave out --boxes truth")
     seeds = range(args.seed, args.seed + args.scenes)
     ran: dict[str, Any] = {"boxes": args.boxes, **dataclasses.asdict(sensor), "seed": args.seed}
+    photos = _photos.asked_for(args)
     if args.boxes == "truth":
         return report(args, examine_truth(seeds, settings, sensor), motion.true_answers, ran)
     chosen = read_settings(args, ModelSettings)
@@ -135,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
         return [each.scene for each in perceive([m.frame for m in moments], backend, model, every)]
 
     try:
+        if photos:
+            return _photos.report(args, photos, backend, model, settings)
         return report(args, examine(seeds, backend, model, settings, sensor), answers, ran)
     finally:
         backend.close()

@@ -11,8 +11,9 @@ import pytest
 
 from qwenvl_ros import backends
 from qwenvl_ros.backends.scripted import ScriptedBackend
+from qwenvl_ros.images import read
 from qwenvl_ros.tools import cli
-from qwenvl_ros.tools.ask import find_images, load, picture_paths
+from qwenvl_ros.tools.ask import find_images, picture_paths
 
 ANSWER = '[{"bbox_2d": [100, 100, 300, 500], "label": "red cube"}, {"bbox_2d": [500, 200, 700, 400], "label": "mug"}]'
 
@@ -52,7 +53,7 @@ def test_a_photo_gives_a_table_words_and_a_picture(scripted, capsys):
     assert "red_cube_1" in out and "mug_1" in out
     assert "red cube is left of mug" in out
     assert "red cube, mug" in made[0].requests[0].text
-    picture = load(Path("photo.found.jpg"))
+    picture = read(Path("photo.found.jpg"))
     assert picture.shape == (480, 640, 3)
     assert np.abs(picture[48:240, 64].astype(int) - (10, 20, 30)).max() > 80
 
@@ -162,6 +163,6 @@ def test_a_photo_is_turned_upright_by_its_exif(tmp_path):
     orientation = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(orientation) + 2).to_bytes(2, "big") + orientation
     (tmp_path / "turned.jpg").write_bytes(data[:2] + segment + data[2:])
-    turned = load(tmp_path / "turned.jpg")
+    turned = read(tmp_path / "turned.jpg")
     assert turned.shape == (60, 40, 3)
     assert turned[:25].mean() > 200 > 50 > turned[35:].mean()
