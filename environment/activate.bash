@@ -20,13 +20,17 @@ if [ -f "$_root/install/setup.bash" ]; then
   . "$_root/install/setup.bash"
 fi
 
-# Images need more shared memory than Fast DDS takes by itself; a profile of your own wins.
-if [ -z "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ]; then
-  case "${ROS_DISTRO:-}" in
-    humble | iron | jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml" ;;
-    *) export FASTDDS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml" ;;
-  esac
-fi
+# Images need more shared memory than Fast DDS takes by itself; a profile of your own wins, where this ROS looks for it.
+case "${ROS_DISTRO:-}" in
+  humble | iron | jazzy)
+    [ -n "${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ] ||
+      export FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml"
+    ;;
+  *)
+    [ -n "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ] ||
+      export FASTDDS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_shm.xml"
+    ;;
+esac
 if [ "$(df -Pm /dev/shm 2> /dev/null | awk 'NR == 2 { print $2 }')" -lt 256 ] 2> /dev/null; then
   echo "Warning: /dev/shm is under 256 MB: images will be lost between processes (docker run --shm-size=1g)" >&2
 fi

@@ -7,9 +7,9 @@ import os
 import tempfile
 from collections.abc import Mapping
 
-from qwenvl_ros import zoo
+from qwenvl_ros.shipped import share
 
-VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the second up to Jazzy
+VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # up to Jazzy only the second
 _OLD = ("humble", "iron", "jazzy")
 _PROFILE = "config/fastdds_shm.xml"
 _DOMAINS = 101  # up to this one a domain's ports are free of others on Linux
@@ -19,16 +19,24 @@ _held: list[int] = []  # descriptors; a lock lasts as long as its descriptor
 def profile() -> str:
     """Its path; where it lies in an installation if this one lacks it."""
     try:
-        return str(zoo.share(_PROFILE))
-    except zoo.ZooError:
+        return str(share(_PROFILE))
+    except FileNotFoundError:
         return f".../share/qwenvl_ros/{_PROFILE}"
+
+
+def read_from(given: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The variables in which the sourced ROS 2 looks for a profile, the one to set first."""
+    return VARIABLES[1:] if given.get("ROS_DISTRO", "") in _OLD else VARIABLES
+
+
+def variable(given: Mapping[str, str] = os.environ) -> str:
+    """The variable to set."""
+    return read_from(given)[0]
 
 
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What to add to a process's environment; nothing where a profile is set already."""
-    if any(given.get(name) for name in VARIABLES):
-        return {}
-    return {VARIABLES[given.get("ROS_DISTRO", "") in _OLD]: profile()}
+    return {} if any(given.get(name) for name in read_from(given)) else {variable(given): profile()}
 
 
 def own_domain() -> int:

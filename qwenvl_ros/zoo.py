@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qwenvl_ros.grounding import PixelRules
 from qwenvl_ros.settings import SettingError, setting
+from qwenvl_ros.shipped import share
 from qwenvl_ros.zoo_table import PRECISIONS, UNMEASURED, VARIANTS, Entry, Sampling, Table, ZooError, read
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "memory_table",
     "names",
     "resolve",
-    "share",
 ]
 
 
@@ -168,26 +168,16 @@ def memory_table(room_gb: float = math.inf) -> str:
     return "\n".join(lines)
 
 
-def share(relative: str) -> Path:
-    """A file or folder that ships with the package, in the source checkout or an installation.
-
-    Raises:
-        ZooError: it is not there.
-    """
-    package = Path(__file__).absolute().parent
-    places = [package.parent / relative]
-    places += [parent / "share" / "qwenvl_ros" / relative for parent in package.parents]
-    for place in places:
-        if place.exists():
-            return place
-    raise ZooError(
-        f"{relative} is missing: neither in {package.parent} nor in share/qwenvl_ros above it; reinstall"
-    )
+def _share(relative: str) -> Path:
+    try:
+        return share(relative)
+    except FileNotFoundError as error:
+        raise ZooError(str(error)) from error
 
 
 @functools.cache
 def _shipped() -> Table:
-    path = share("config/zoo.yaml")
+    path = _share("config/zoo.yaml")
     return read(path.read_text(encoding="utf-8"), str(path))
 
 
@@ -216,7 +206,7 @@ def _of_entry(name: str, entry: Entry, table: Table, variant: str, precision: st
 def _folder(entry: Entry, name: str) -> str:
     """Of the package's own table in the package, of another one beside its file."""
     if entry.source == _shipped().source:
-        return str(share(entry.folder))
+        return str(_share(entry.folder))
     folder = Path(entry.source).parent / Path(entry.folder).expanduser()
     if not (folder / "config.json").is_file():
         raise ZooError(f"{entry.source}: {name}.folder: {folder} is no checkpoint: it has no config.json")

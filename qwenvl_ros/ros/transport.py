@@ -53,13 +53,13 @@ def missing_profile() -> str:
     """What to do about Fast DDS without a profile that lets large images through; "" = nothing."""
     if not _fast_dds():
         return ""
-    set_to = [os.environ[name] for name in dds.VARIABLES if os.environ.get(name)]
+    set_to = [os.environ[name] for name in dds.read_from() if os.environ.get(name)]
     if any(Path(path).is_file() for path in set_to):
         return ""
     what = f"{set_to[0]} does not exist" if set_to else "no Fast DDS profile is set"
     return (
         f"{what}, and by default Fast DDS loses images: start the camera and this node with "
-        f"{dds.VARIABLES[0]}={dds.profile()}"
+        f"{dds.variable()}={dds.profile()}"
     )
 
 

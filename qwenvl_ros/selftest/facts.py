@@ -120,9 +120,11 @@ def _ros(environment: Mapping[str, str]) -> Iterator[Fact]:
         return
     yield Fact("RMW", rmw or "its default")
     yield Fact("ROS_DOMAIN_ID", environment.get("ROS_DOMAIN_ID", "0"))
-    set_to = {name: environment[name] for name in dds.VARIABLES if environment.get(name)}
+    set_to = {name: environment[name] for name in dds.read_from(environment) if environment.get(name)}
     fast_dds = "fastrtps" in rmw or not rmw
-    export = f"export {dds.VARIABLES[0]}={dds.profile()} for every process that sends or takes images"
+    export = (
+        f"export {dds.variable(environment)}={dds.profile()} for every process that sends or takes images"
+    )
     for name, path in set_to.items():
         missing = "" if Path(path).is_file() else f"there is no such file: {export}"
         yield Fact(name, path, missing)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from math import nan
 
 import pytest
 
+from qwenvl_ros import dds
 from qwenvl_ros.fusion import Counts as Asked
 from qwenvl_ros.ros import transport
 from qwenvl_ros.ros.alarms import AGAIN_S, Alarms
@@ -121,6 +123,25 @@ def test_the_log_is_told_when_something_turns_bad_and_now_and_then_after():
     assert alarms.news([stampless], 3.0) == ["camera front: images have no stamp"]
     assert alarms.news([well], 4.0) == alarms.news([longer], 5.0) == []  # comes and goes
     assert alarms.news([longer], 1.0 + AGAIN_S) == [f"camera front: {longer.message}"]
+
+
+@pytest.mark.parametrize(
+    ("distro", "given", "says"),
+    [
+        ("jazzy", {}, f"no Fast DDS profile is set.*node with {dds.VARIABLES[1]}="),
+        ("jazzy", {dds.VARIABLES[0]: __file__}, f"no Fast DDS profile is set.*node with {dds.VARIABLES[1]}="),
+        ("jazzy", {dds.VARIABLES[1]: "/no.xml"}, f"/no.xml does not exist.*node with {dds.VARIABLES[1]}="),
+        ("kilted", {}, f"no Fast DDS profile is set.*node with {dds.VARIABLES[0]}="),
+        ("kilted", {dds.VARIABLES[1]: __file__}, "^$"),
+    ],
+)
+def test_the_profile_is_asked_for_where_this_ros_looks_for_it(monkeypatch, distro, given, says):
+    monkeypatch.setattr(transport, "get_rmw_implementation_identifier", lambda: "rmw_fastrtps_cpp")
+    for name in dds.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"ROS_DISTRO": distro, **given}.items():
+        monkeypatch.setenv(name, value)
+    assert re.search(says, transport.missing_profile())
 
 
 def test_small_shared_memory_is_told(monkeypatch, tmp_path):

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qwenvl_ros import dds
+
 ROOT = Path(__file__).resolve().parents[2]
+DDS, RTPS, OURS = *dds.VARIABLES, "/config/fastdds_shm.xml"
 
 
 def run(*command):
@@ -33,6 +36,36 @@ def test_torchvision_is_importable():
 def test_scripts_are_readable_to_bash(script):
     done = run("bash", "-n", str(script))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("distro", "given", "set_to"),
+    [
+        ("jazzy", {}, {RTPS: OURS}),
+        ("jazzy", {DDS: "/mine.xml"}, {DDS: "/mine.xml", RTPS: OURS}),  # which Jazzy does not read
+        ("jazzy", {RTPS: "/mine.xml"}, {RTPS: "/mine.xml"}),
+        ("kilted", {}, {DDS: OURS}),
+        ("kilted", {RTPS: "/mine.xml"}, {RTPS: "/mine.xml"}),
+        ("kilted", {DDS: "/mine.xml"}, {DDS: "/mine.xml"}),
+    ],
+)
+def test_a_profile_of_the_users_wins_where_his_ros_looks_for_it(tmp_path, distro, given, set_to):
+    """In activate.bash as in what the launch files and `qwenvl up` start."""
+    for name in ("environment", ".venv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "environment" / "activate.bash").symlink_to(ROOT / "environment" / "activate.bash")
+    (tmp_path / ".venv" / "world").write_text("wheels\n")
+    (tmp_path / ".venv" / "setup.bash").touch()
+    done = subprocess.run(
+        ["bash", "-c", '. "$0/environment/activate.bash"; env', str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "ROS_DISTRO": distro, **given},
+        capture_output=True,
+        text=True,
+    )
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "_PROFILES_FILE=" in line)
+    assert found == {name: value.replace(OURS, f"{tmp_path}{OURS}") for name, value in set_to.items()}
+    told = dds.environment({"ROS_DISTRO": distro, **given})
+    assert told.keys() == set_to.keys() - given.keys()
 
 
 def test_make_without_a_target_explains_the_targets():

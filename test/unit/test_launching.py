@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def scene(*words):
 
 def test_there_is_a_file_for_each_and_each_for_a_file():
     assert {f"{name}.launch.py" for name in LAUNCHES} == {path.name for path in (ROOT / "launch").iterdir()}
+
+
+def test_launch_files_are_read_where_pips_packages_are_not():
+    """By the ros2 of apt, whose Python need not have them."""
+    script = """
+import sys
+import qwenvl_ros.processes, qwenvl_ros.ros.launching, qwenvl_ros.ros.programs
+print(*{"cv2", "numpy", "scipy"} & sys.modules.keys())"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
 
 
 def test_nothing_told_changes_no_parameter():

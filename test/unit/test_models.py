@@ -7,7 +7,7 @@ import json
 import fake_nvml
 import pytest
 
-from qwenvl_ros import zoo
+from qwenvl_ros.shipped import share
 from qwenvl_ros.tools import cli
 
 
@@ -59,7 +59,7 @@ def test_json_has_the_same(models):
     assert found["gpus"] == [{"number": 0, "name": "Large", "memory_gb": 24.0, "free_gb": 22.0}]
     assert [each["name"] for each in found["models"][:3]] == ["tiny", "2b", "2b"]
     assert found["models"][1]["here"] == "GPU 0" and found["models"][1]["memory_gb"] == 6
-    assert found["models"][1]["source"] == str(zoo.share("config/zoo.yaml"))
+    assert found["models"][1]["source"] == str(share("config/zoo.yaml"))
 
 
 def test_models_of_ones_own_are_listed(models, tmp_path):

@@ -392,14 +392,26 @@ def test_facts_without_ros():
 @pytest.mark.parametrize(
     ("variables", "name", "remedy"),
     [
-        ({}, "DDS profile", "export FASTDDS_DEFAULT_PROFILES_FILE="),
+        ({}, "DDS profile", "export FASTRTPS_DEFAULT_PROFILES_FILE="),
+        ({"ROS_DISTRO": "kilted"}, "DDS profile", "export FASTDDS_DEFAULT_PROFILES_FILE="),
         ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, "DDS profile", ""),
         (
             {"FASTRTPS_DEFAULT_PROFILES_FILE": "/nowhere.xml"},
             "FASTRTPS_DEFAULT_PROFILES_FILE",
-            "no such file",
+            "no such file: export FASTRTPS_DEFAULT_PROFILES_FILE=",
         ),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": __file__}, "FASTDDS_DEFAULT_PROFILES_FILE", ""),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": __file__}, "FASTRTPS_DEFAULT_PROFILES_FILE", ""),
+        # Jazzy does not read it.
+        (
+            {"FASTDDS_DEFAULT_PROFILES_FILE": __file__},
+            "DDS profile",
+            "export FASTRTPS_DEFAULT_PROFILES_FILE=",
+        ),
+        (
+            {"FASTDDS_DEFAULT_PROFILES_FILE": __file__, "ROS_DISTRO": "kilted"},
+            "FASTDDS_DEFAULT_PROFILES_FILE",
+            "",
+        ),
     ],
 )
 def test_facts_about_dds(variables, name, remedy):

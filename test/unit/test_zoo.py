@@ -14,9 +14,10 @@ import pytest
 
 from qwenvl_ros import grounding, zoo, zoo_table
 from qwenvl_ros.settings import SettingError
+from qwenvl_ros.shipped import share
 from qwenvl_ros.zoo import ZooError
 
-TABLE = zoo.share("config/zoo.yaml").read_text()
+TABLE = share("config/zoo.yaml").read_text()
 
 
 @pytest.mark.parametrize(
