@@ -38,7 +38,7 @@ def select(
     of "A left_of B" asking for right_of, or only for subject B, gives "B right_of A"; with both ways open it stays
     as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE. unseen: of cameras that
     have no scene here, why; they could show what these scenes do not. failed: of cameras whose last scene, after the
-    one here, says nothing, that scene.
+    one here, says nothing, that scene. Of an id that several cameras gave it is told that it means more than one thing.
 
     Raises:
         ValueError: no such predicate, the message lists those that there are; or one of one thing with another.
@@ -57,7 +57,8 @@ def select(
         if predicate and predicate not in evaluated:
             notes.append(f"camera {scene.camera}: {predicate} was not evaluated, so nothing is known of it")
     notes += [_failure(scene) for scene in failed if scene.camera in told]
-    notes += _missing(scenes, [name for name in dict.fromkeys((subject, object)) if name])
+    names = [name for name in dict.fromkeys((subject, object)) if name]
+    notes += [*_missing(scenes, names), *_ambiguous(scenes, names)]
     if not any(each.truth is Truth.TRUE for each in found):
         notes += unseen
     return Selection(tuple(found), "; ".join(notes))
@@ -97,3 +98,12 @@ def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> list[str]:
     if len(names) == 2 and not notes and not together:
         notes.append(f"no camera sees both {names[0]!r} and {names[1]!r}: nothing is known of the two")
     return notes
+
+
+def _ambiguous(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[str]:
+    """Cameras number their objects each for itself."""
+    for name in names:
+        cameras = [scene.camera for scene in scenes if any(each.id == name for each in scene.objects)]
+        if len(cameras) > 1:
+            others = " and another of camera ".join(cameras)
+            yield f"the id {name!r} is one object of camera {others}; ask by name"

@@ -21,7 +21,7 @@ class RelationsServer:
     ) -> GetRelations.Response:
         try:
             recent, oldest = self._desk.open().recent, self._desk.age_limit(request.max_age)
-            scenes, unseen = recent.scenes(oldest), recent.unseen(oldest)
+            scenes, unseen = recent.scenes(oldest), recent.unseen(oldest, self._desk.settings().cameras)
             asked = request.subject, request.predicate, request.object
             selection = select(scenes, *asked, unseen, recent.failed())
         except (NotThere, ValueError) as reason:

@@ -129,8 +129,12 @@ def test_relations_of_the_newest_scene_in_the_direction_that_is_asked(node, seen
         stated.confidence,
         stated.frame_id,
     )
+
+
+def test_what_a_camera_that_never_answered_could_show_is_not_false(node, seen):
     none = node.call("get_relations", subject="blue sphere", predicate="left_of")
-    assert none.success and none.message == "" and none.relations == []
+    assert none.success and none.relations == []
+    assert none.message == "no scene of camera back has been made yet; see /diagnostics"
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,17 @@ def test_two_that_no_camera_sees_together_are_not_false():
     assert select([SCENE, both], "red mug", "on", "cup").message == ""
 
 
+def test_an_id_that_two_cameras_gave_means_two_things():
+    other = replace(SCENE, camera="back", objects=SCENE.objects[:1], relations=())
+    two = "the id 'mug_1' is one object of camera front and another of camera back; ask by name"
+    assert select([SCENE, other], "mug_1", "left_of", "bowl").message == two, "also where it holds for one"
+    assert select([SCENE, other], "bowl", "left_of", "mug_1").message == two
+    third = replace(other, camera="top")
+    assert "back and another of camera top" in select([SCENE, other, third], "mug_1", "", "").message
+    assert select([SCENE, other], "red mug", "left_of", "bowl").message == "", "a name is any of that name"
+    assert select([SCENE, other], "mug_2", "left_of", "bowl").message == "", "an id of one camera"
+
+
 def test_a_camera_without_a_fresh_scene_leaves_open_what_the_others_do_not_show():
     old = ["the newest scene of camera back is 9 s old"]
     assert select([SCENE], "mug_2", "on", "box_1", old).message == old[0]
