@@ -86,12 +86,13 @@ class Film:
 
     def add(self, frame: Frame, model: Model, settings: ClipSettings) -> None:
         """Keep a frame if it is time for one, and drop what is too old or too much."""
+        period = round(1e9 / settings.rate_hz)
         if not settings.window:
             self._kept.clear()
-        elif frame.stamp >= self._due:
-            period = round(1e9 / settings.rate_hz)
+        elif frame.stamp >= self._due or self._due - frame.stamp > period:  # due at a slower rate
             # On a beat, so that jitter of the camera does not lower the rate.
-            self._due = (self._due if frame.stamp - self._due < period else frame.stamp) + period
+            on_beat = 0 <= frame.stamp - self._due < period
+            self._due = (self._due if on_beat else frame.stamp) + period
             self._lay_out(frame, model, settings)
             self._kept.append((frame.stamp, self._canvas(frame)))
         oldest = frame.stamp - round(settings.window * 1e9)

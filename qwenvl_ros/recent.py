@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf, isnan
 from typing import Generic, TypeVar
 
@@ -12,6 +12,8 @@ from qwenvl_ros.types import Frame, Scene
 from qwenvl_ros.zoo import Model
 
 F = TypeVar("F", bound=Frame)
+
+_ROUNDED = 1e-6  # by which a float32 of an action's goal may be off
 
 
 class NotThere(LookupError):
@@ -99,7 +101,7 @@ class Recent(Generic[F]):
             NotThere: none has come, or it is older than max_age; or clips are not kept so long.
         """
         settings = self._clips()
-        if seconds > settings.window:
+        if seconds > settings.window * (1.0 + _ROUNDED):
             raise NotThere(
                 f"window_seconds = {seconds:g} s is more than is kept, clip.window = {settings.window:g} s; ask about "
                 "less, or raise clip.window"
@@ -129,8 +131,8 @@ class Recent(Generic[F]):
         with self._lock:
             return list(self._failures.values())
 
-    def unseen(self, max_age: float) -> list[str]:
-        """Of the cameras that have no such scene, why; a camera without any answer yet is not among them."""
+    def unseen(self, max_age: float, cameras: Iterable[str] = ()) -> list[str]:
+        """Of the cameras that have no such scene, why. cameras: those that there are, also without any answer yet."""
         with self._lock:
             scenes, failures = dict(self._scenes), dict(self._failures)
         fresh = {name for name, scene in scenes.items() if self._fresh(scene.stamp, max_age)}
@@ -139,10 +141,15 @@ class Recent(Generic[F]):
             for name, scene in scenes.items()
             if name not in fresh
         ]
-        return reasons + [
+        reasons += [
             f"the last scene of camera {name} is {scene.status.name}: {scene.status_message}"
             for name, scene in failures.items()
             if name not in fresh
+        ]
+        return reasons + [
+            f"no scene of camera {name} has been made yet; see /diagnostics"
+            for name in cameras
+            if name not in scenes and name not in failures
         ]
 
     def _fresh(self, stamp: int, max_age: float) -> bool:

@@ -112,3 +112,11 @@ def test_settings_that_change_take_effect():
     kept = stamps(film.last(9.0, frame(5.0), MODEL, fast))
     assert kept[0] >= 3.0, "smaller frames are other frames"
     assert len(kept) > 15
+
+
+def test_a_higher_rate_takes_effect_at_once():
+    film, fast = filmed([0.0], ClipSettings(rate_hz=0.01)), ClipSettings(rate_hz=2.0)
+    for seconds in np.arange(0.1, 3.1, 0.1):
+        film.add(frame(seconds), MODEL, fast)
+    kept = stamps(film.last(9.0, frame(3.1), MODEL, fast))
+    assert kept[:4] == pytest.approx([0.0, 0.1, 0.6, 1.1]), "not after 100 s, and then on a beat of its own"

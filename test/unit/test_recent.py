@@ -133,6 +133,14 @@ def test_cameras_that_have_no_fresh_scene_are_told_beside_those_that_have(recent
     assert "camera back is 10 s old" in back and "camera left is BACKEND_FAILED: out of memory" in left
 
 
+def test_a_camera_that_never_answered_is_told_where_it_is_known(recent):
+    recent.add_scene(scene(99.9))
+    recent.add_scene(scene(99.9, camera="left", status=Status.BACKEND_FAILED, message="out of memory"))
+    left, back = recent.unseen(1.0, ["front", "left", "back"])
+    assert "camera left is BACKEND_FAILED" in left
+    assert back == "no scene of camera back has been made yet; see /diagnostics"
+
+
 def test_without_any_scene_the_remedy_is_told(recent):
     with pytest.raises(NotThere, match=r"no scene has been made yet.*diagnostics"):
         recent.scenes(inf)
@@ -161,6 +169,15 @@ def test_a_clip_longer_than_what_is_kept_is_refused_with_the_remedy(recent, cloc
     none.add_frame(frame(100.0))
     with pytest.raises(NotThere, match=r"clip.window = 0 s"):
         none.footage("front", 1.0, inf)
+
+
+def test_a_clip_as_long_as_what_is_kept_is_given_though_it_was_asked_for_in_float32(clock):
+    recent = Recent(clock, MODEL, lambda: ClipSettings(window=1.2))
+    recent.add_frame(frame(100.0))
+    assert float(np.float32(1.2)) > 1.2
+    assert recent.footage("front", float(np.float32(1.2)), inf)
+    with pytest.raises(NotThere, match="more than is kept"):
+        recent.footage("front", 1.21, inf)
 
 
 def test_a_clip_ends_with_the_newest_image_which_must_be_fresh(recent, clock):
