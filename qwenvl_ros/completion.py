@@ -2,7 +2,8 @@
 
 Seen upright, most things are about as wide to the left of their axis as to the right. Where a row of the visible
 silhouette ends against something nearer, its other end is mirrored about the axis; where the silhouette ends below
-against something nearer, it goes on down to where it would stand. What is nowhere cut off is left as it is.
+against something nearer, it goes on down to where it would stand, and above, up to as high as it is wide. What is
+nowhere cut off is left as it is.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 BESIDE = 3  # pixels beyond the silhouette in which something nearer cuts it off
-_CUT = 0.3  # share of the columns that must be cut off below for the object to go on down
+_CUT = 0.3  # share of the columns that must be cut off below or above for the object to go on there
 _TALLEST = 3.0  # heights for a width, beyond which it does not go on down
 
 
-def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0) -> Flags:
-    """(H, W) bool, the whole silhouette: the convex hull of the visible one, mirrored and carried down where cut off.
+def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0, carrying: bool = False) -> Flags:
+    """(H, W) bool, the whole silhouette: the convex hull of the visible one, mirrored and carried on where cut off.
 
     Args:
         visible: (H, W), the visible silhouette; at least one pixel.
         nearer: (H, W), what is nearer than the object.
         foot: row at which the object would stand on what is below it; NaN when unknown.
         lean: how upright lines lean there, columns per row.
+        carrying: what is over it stands on it, and cuts nothing off.
     """
     hull = _hull(visible)
     rows = np.flatnonzero(hull.any(axis=1))
@@ -55,7 +57,8 @@ def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0) -> F
     columns = np.arange(hull.shape[1]) + 0.5
     whole = hull.copy()
     whole[top:bottom] |= (columns >= left[:, None]) & (columns <= right[:, None])
-    return _down(whole, visible, nearer, foot)
+    whole = _down(whole, visible, nearer, foot)
+    return whole if carrying else _up(whole, visible, nearer)
 
 
 def with_top(whole: Flags, carried: Flags) -> Flags:
@@ -107,15 +110,34 @@ def _axis(left: Floats, right: Floats, free: Flags, lean: float) -> Floats | Non
     return np.asarray(np.median(middle - slope * rows) + slope * every)
 
 
+def _up(whole: Flags, visible: Flags, nearer: Flags) -> Flags:
+    """The silhouette carried up where something nearer cuts it off above: as high as wide, and a fifth at least."""
+    columns = np.flatnonzero(visible.any(axis=0))
+    highest = np.argmax(visible[:, columns], axis=0)
+    if not _cut_off(nearer, highest, columns, -1):
+        return whole
+    rows = np.flatnonzero(whole.any(axis=1))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    base = min(bottom - int(whole[rows].sum(axis=1).max()), top - max((bottom - top) // 5, BESIDE))
+    result = whole.copy()
+    result[max(base, 0) : top] |= whole[top : top + 4].any(axis=0)
+    return result
+
+
+def _cut_off(nearer: Flags, ends: NDArray[np.int64], columns: NDArray[np.int64], step: int) -> bool:
+    """Whether something nearer lies within a few pixels beyond the ends of enough columns."""
+    cut = np.zeros(len(columns), dtype=bool)
+    for distance in range(1, BESIDE + 1):
+        cut |= nearer[np.clip(ends + step * distance, 0, len(nearer) - 1), columns]
+    return bool(cut.mean() >= _CUT)
+
+
 def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
     """The silhouette carried down to its foot where something nearer cuts it off below."""
     height = whole.shape[0]
     columns = np.flatnonzero(visible.any(axis=0))
     lowest = height - 1 - np.argmax(visible[::-1, columns], axis=0)
-    cut = np.zeros(len(columns), dtype=bool)
-    for distance in range(1, BESIDE + 1):
-        cut |= nearer[np.minimum(lowest + distance, height - 1), columns]
-    if cut.mean() < _CUT:
+    if not _cut_off(nearer, lowest, columns, 1):
         return whole
     rows = np.flatnonzero(whole.any(axis=1))
     widths = whole[rows].sum(axis=1)

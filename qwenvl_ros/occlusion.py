@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.completion import BESIDE, complete, with_top
-from qwenvl_ros.geometry import Lifted, scaled, view_of
+from qwenvl_ros.geometry import Lifted, scaled, standing
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -27,7 +27,8 @@ Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
 Labels = NDArray[np.int32]
 
-BORDER = 1.0  # pixels from the border of the image within which a box touches it
+BORDER = 1.0  # pixels from the border of the image within which a box touches it, in any case
+_STEPS = 1.5 / 1000  # the same as a share of the image's size
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
@@ -98,13 +99,14 @@ def classify(visible_fraction: float) -> Occlusion:
     return Occlusion.HEAVY if visible_fraction > 0.2 else Occlusion.FULL
 
 
-def truncated(box: Box, width: int, height: int, margin: float = BORDER) -> bool:
-    """Whether a box comes within `margin` pixels of the border of a width x height image."""
+def truncated(box: Box, width: int, height: int) -> bool:
+    """Whether a box comes to the border of a width x height image.
+
+    A model answers on a grid of 1000 steps and mostly says 1 or 999 there, which is more than BORDER in a large image.
+    """
+    across, down = max(BORDER, _STEPS * width), max(BORDER, _STEPS * height)
     return (
-        box.x_min <= margin
-        or box.y_min <= margin
-        or box.x_max >= width - margin
-        or box.y_max >= height - margin
+        box.x_min <= across or box.y_min <= down or box.x_max >= width - across or box.y_max >= height - down
     )
 
 
@@ -133,7 +135,9 @@ def estimate(
     if depth is None or camera is None:
         return hidden, cover
     camera = scaled(camera, depth.shape[1], depth.shape[0])
-    owner, (bottom, top) = _owners(lifted, depth), _heights(lifted, view_of(frame).axes()[2])
+    owner, corners = _owners(lifted, depth), standing.ends(lifted, frame)
+    bottom, top = corners[..., 2].T
+    feet = standing.feet(lifted, corners, frame, camera)
     scale = (depth.shape[1] / frame.width, depth.shape[0] / frame.height)
     for index, surface in enumerate(lifted):
         if surface is None:
@@ -149,7 +153,7 @@ def estimate(
             crop = _crop(surface, known, depth, scale, max(surface.mask.shape))
             visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, high, limits)
         if known is None:
-            whole = complete(visible, near, surface.foot - crop[0].start, surface.lean)
+            whole = complete(visible, near, feet[index] - crop[0].start, surface.lean, bool(carried.any()))
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
         metres = surface.depth / np.array([camera.fx, camera.fy] * 2)
@@ -207,16 +211,6 @@ def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> Labels:
             rows, columns = surface.mask.shape
             owner[row : row + rows, column : column + columns][surface.mask] = index
     return owner
-
-
-def _heights(lifted: Sequence[Lifted | None], up: Floats) -> Floats:
-    """(2, N), metres along `up`: where each object ends below and above; NaN for what was not lifted."""
-    ends = np.full((2, len(lifted)), nan)
-    for index, surface in enumerate(lifted):
-        if surface is not None:
-            middle, half = up @ surface.position, np.abs(up) @ surface.size / 2
-            ends[:, index] = middle - half, middle + half
-    return ends
 
 
 def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float], margin: int) -> Crop:

@@ -6,6 +6,7 @@ Frames follow REP-103. Pixels are continuous: the centre of the first pixel is (
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,6 +18,10 @@ from qwenvl_ros.types import Frame, Intrinsics, Pose
 Floats = NDArray[np.float64]
 
 FISHEYE = ("equidistant", "fisheye")
+_UNTIL = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 0.01)  # rounds, pixels
+_MISSED = (
+    0.5  # pixels by which a ray may miss the pixel it was found for; what no ray reaches is missed by more
+)
 _NOT_FOUND = -1e6  # what cv2.fisheye.undistortPoints gives where no ray leads to a pixel
 
 
@@ -123,10 +128,40 @@ def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Fl
         flat = cv2.fisheye.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
         flat[(flat == _NOT_FOUND).any(axis=1)] = np.nan
     else:
-        flat = cv2.undistortPoints(uv[None], matrix, distortion).reshape(-1, 2).astype(np.float64)
+        flat = _undistorted(uv, matrix, distortion)
+        again = project(intrinsics, np.column_stack([flat, np.ones(len(flat))]))
+        flat[~(np.abs(again - uv).max(axis=1) <= _MISSED)] = np.nan
     z = np.where(np.isfinite(z) & (z > 0), z, np.nan)
     points: Floats = np.column_stack([flat * z[:, None], z])
     return points
+
+
+@lru_cache(maxsize=8)
+def rays(intrinsics: Intrinsics) -> NDArray[np.float32]:
+    """(H, W, 3), read-only: the point at a depth of 1 m of every pixel's centre, NaN where no ray leads to it."""
+    rows, columns = np.mgrid[: intrinsics.height, : intrinsics.width] + 0.5
+    points = deproject(intrinsics, np.column_stack([columns.ravel(), rows.ravel()]), np.ones(rows.size))
+    table = points.astype(np.float32).reshape(intrinsics.height, intrinsics.width, 3)
+    table.flags.writeable = False
+    return table
+
+
+def pixel_points(
+    intrinsics: Intrinsics, rows: NDArray[np.int64], columns: NDArray[np.int64], depth: Floats
+) -> Floats:
+    """Optical-frame points (N, 3), metres, of whole pixels with depth (N,); a lens with distortion is looked up."""
+    if any(intrinsics.distortion):
+        return rays(intrinsics)[rows, columns] * np.asarray(depth, np.float64)[:, None]
+    return deproject(intrinsics, np.column_stack([columns, rows]) + 0.5, depth)
+
+
+def _undistorted(uv: Floats, matrix: Floats, distortion: Floats) -> Floats:
+    """(N, 2) points at depth 1, iterated until they stay; the usual five rounds leave a wide lens centimetres off."""
+    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4
+        found = cv2.undistortPointsIter(uv[None], matrix, distortion, None, None, _UNTIL)
+    else:
+        found = cv2.undistortPoints(uv[None], matrix, distortion, criteria=_UNTIL)
+    return np.asarray(found, dtype=np.float64).reshape(-1, 2)
 
 
 def _matrix(intrinsics: Intrinsics) -> Floats:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import Floats, apply, deproject, project, scaled, view_of
+from qwenvl_ros.geometry.camera import Floats, apply, pixel_points, project, scaled, view_of
 from qwenvl_ros.geometry.extents import spans
 from qwenvl_ros.geometry.segment import Segments, segment
 from qwenvl_ros.geometry.sharing import FEWEST_PIXELS
@@ -32,6 +32,7 @@ class Lifted:
     low, high: axis-aligned extent, metres, in the reference frame (optical frame without a pose).
     sigma: standard deviation of the depth noise, metres. range: median distance from the camera, metres.
     depth: median depth along the optical axis, metres.
+    front: what is nearest of it, metres, in the optical frame.
     foot: row of the depth image, pixels, where the front of the object would meet the plane below it; NaN = none.
     lean: how upright lines lean in the image there, columns per row; 0 when there is no plane below it.
     mask: (h, w) bool over the depth image from `corner` = (row, column): the pixels that are the object.
@@ -45,6 +46,7 @@ class Lifted:
     sigma: float
     range: float
     depth: float
+    front: Vector
     foot: float
     lean: float
     corner: tuple[int, int]
@@ -100,8 +102,11 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     image = frame.image
     if image.shape[:2] != depth.shape:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    # Two boxes on the same object (two queries that it answers) share its pixels.
-    first = [next(i for i, other in enumerate(inside) if box.iou(other) > _SAME_BOX) for box in inside]
+    # Boxes on the same object (queries that it answers) share its pixels, also where they are so one by one.
+    first: list[int] = []
+    for box in inside:
+        same = next(i for i, other in enumerate(inside) if box.iou(other) > _SAME_BOX)
+        first.append(first[same] if same < len(first) else same)
     kept = sorted(set(first))
     found = segment([inside[i] for i in kept], depth, image, camera)
     axes = view_of(frame).axes()
@@ -118,7 +123,7 @@ def _lifted(
         return None
     depth = found.depth[window][mask].astype(np.float64)
     rows, columns = rows + window[0].start + found.corner[0], columns + window[1].start + found.corner[1]
-    points = deproject(camera, np.column_stack([columns, rows]) + 0.5, depth)
+    points = pixel_points(camera, rows, columns, depth)
     fit = np.isfinite(points).all(axis=1)
     rows, columns, depth, points = rows[fit], columns[fit], depth[fit], points[fit]
     if len(rows) < FEWEST_PIXELS:
@@ -134,7 +139,8 @@ def _lifted(
     top, left = int(rows.min()), int(columns.min())
     mask = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), dtype=bool)
     mask[rows - top, columns - left] = True
-    foot, lean = _foot(points, found, camera)
+    front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
+    foot, lean = _foot(front, found, camera)
     up, wide = axes[2], np.array([-1.0, 1.0]) * edge.max()
     return Lifted(
         low=_vector(low - edge),
@@ -142,6 +148,7 @@ def _lifted(
         sigma=max(found.noise, _LEAST_NOISE) * median,
         range=float(np.median(np.linalg.norm(points, axis=1))),
         depth=median,
+        front=_vector(front),
         foot=foot,
         lean=lean,
         corner=(top, left),
@@ -178,9 +185,8 @@ def _feet(points: Floats, found: Segments) -> Floats:
     return points[:0]
 
 
-def _foot(points: Floats, found: Segments, camera: Intrinsics) -> tuple[float, float]:
+def _foot(front: Floats, found: Segments, camera: Intrinsics) -> tuple[float, float]:
     """Where the front of an object would meet the plane below it, and how upright lines lean: see Lifted."""
-    front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
     upright = [plane for plane in found.planes if -plane.normal[1] >= _UPRIGHT]
     heights = [float(front @ plane.normal + plane.offset) for plane in upright]
     under = [each for each in zip(heights, upright, strict=True) if each[0] >= -each[1].tolerance]

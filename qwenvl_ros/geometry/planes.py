@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qwenvl_ros.geometry.camera import Floats, deproject
+from qwenvl_ros.geometry.camera import Floats, pixel_points, rays
 from qwenvl_ros.types import Depth, Intrinsics
 
 Window = tuple[slice, slice]
@@ -36,9 +36,7 @@ def slopes(camera: Intrinsics, part: Window, planes: Sequence[Plane]) -> list[De
             ((p.normal[0] * x)[None, :] + (p.normal[1] * y + p.normal[2])[:, None]).astype(np.float32)
             for p in planes
         ]
-    flat = np.column_stack([np.tile(columns, len(rows)), np.repeat(rows, len(columns))])
-    rays = deproject(camera, flat, np.ones(len(flat))).reshape(len(rows), len(columns), 3)
-    return [(rays @ p.normal).astype(np.float32) for p in planes]
+    return [rays(camera)[part] @ p.normal.astype(np.float32) for p in planes]
 
 
 def planes_around(
@@ -56,7 +54,8 @@ def planes_around(
         return ()
     rng = np.random.default_rng(0)
     rows, columns = np.divmod(rng.choice(around, min(_SAMPLES, len(around))), depth.shape[1])
-    rest = deproject(camera, np.column_stack([columns, rows]) + 0.5, depth[rows, columns])
+    rest = pixel_points(camera, rows, columns, depth[rows, columns])
+    rest = rest[np.isfinite(rest).all(axis=1)]
     enough = _PLANE_SHARE * len(rest)
     planes: list[Plane] = []
     while len(planes) < _PLANES and len(rest) > max(enough, 50):

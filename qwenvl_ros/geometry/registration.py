@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import deproject, project, scaled
+from qwenvl_ros.geometry.camera import deproject, project, rays, scaled
 from qwenvl_ros.types import Depth, Intrinsics, Pose
 
 Planes = NDArray[np.float32]
@@ -34,9 +34,9 @@ def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrins
     share = min(1.0, seen.fx / onto.fx, seen.fy / onto.fy)
     view = scaled(onto, max(1, round(onto.width * share)), max(1, round(onto.height * share)))
     turn, shift = (np.eye(3), np.zeros(3)) if place is None else (place.rotation, place.translation)
-    rays = _rays(seen, np.asarray(turn, np.float64).tobytes())
+    turned = _turned(seen, np.asarray(turn, np.float64).tobytes())
     far = np.where(depth > 0, depth, np.nan)  # infinity becomes NaN in the products
-    x, y, z = (ray * far + np.float32(along) for ray, along in zip(rays, shift, strict=True))
+    x, y, z = (ray * far + np.float32(along) for ray, along in zip(turned, shift, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         u, v = _projected(x, y, z, view)
         inside = (z > 0) & (u >= 0) & (u < view.width) & (v >= 0) & (v < view.height)
@@ -50,11 +50,9 @@ def registered(depth: Depth, lens: Intrinsics, place: Pose | None, onto: Intrins
 
 
 @lru_cache(maxsize=16)
-def _rays(lens: Intrinsics, rotation: bytes) -> Planes:
+def _turned(lens: Intrinsics, rotation: bytes) -> Planes:
     """x, y and z, (3, H, W), of the point at a depth of 1 m of every pixel, turned by a (3, 3) float64 rotation."""
-    rows, columns = np.mgrid[: lens.height, : lens.width] + 0.5
-    rays = deproject(lens, np.column_stack([columns.ravel(), rows.ravel()]), np.ones(rows.size))
-    turned = np.frombuffer(rotation).reshape(3, 3) @ rays.T
+    turned = np.frombuffer(rotation).reshape(3, 3) @ rays(lens).reshape(-1, 3).T
     return turned.astype(np.float32).reshape(3, lens.height, lens.width)
 
 

@@ -24,6 +24,7 @@ from qwenvl_ros.types import Box, Depth, Image, Intrinsics
 FEWEST_PIXELS = 6  # with fewer returns inside a box there is no position
 
 _FLAT_SHARE = 0.1  # of a box's returns that must stand out from the planes
+_SEEN = 0.4  # of a box, its middle counting more, that must give returns for a flat thing to be seen in it
 _LOOSE_SHARE = 0.3  # of a piece that must lie in the box of its object
 _OWN_SHARE = 0.6  # of a piece that must lie in a box to be taken for its own
 _WHOLE_FIT = (
@@ -208,7 +209,10 @@ def _object(pieces: Labels, mine: Mask, free: Mask, held: Floats, depth: Depth, 
     weight = _middle_weight(rows, columns)
     size = max(columns / camera.fx, rows / camera.fy)  # of the box at depth 1
     if mine.sum() < max(FEWEST_PIXELS, _FLAT_SHARE * usable.sum()):
-        # Nothing stands out from the plane behind it: a flat thing, so the plane is its surface.
+        # Nothing stands out from the plane behind it: a flat thing, so the plane is its surface. Not where the middle
+        # gives no return: what is transparent, black or too near for the sensor shows only what is behind it.
+        if weight[usable].sum() < _SEEN * weight.sum():
+            return np.zeros_like(mine)
         usable &= _mode(depth, usable, weight, size)
         return usable
     score = np.bincount(pieces[mine], weights=weight[mine], minlength=len(held)) * held

@@ -387,3 +387,16 @@ def test_the_gap_of_things_on_one_axis_does_not_depend_on_their_order() -> None:
     gaps = extents.gap(low, high, extents.whole(low, high, nothing, np.array([0.0, -2.0, 1.0])))
     np.testing.assert_allclose(gaps, gaps.T)
     assert gaps[0, 1] == pytest.approx(-0.375)
+
+
+def test_a_wide_lens_is_undone_up_to_the_corner_and_what_no_ray_reaches_is_nan() -> None:
+    wide = Intrinsics(640, 480, 300.0, 300.0, 320.0, 240.0, distortion=(-0.28, 0.09, 0.0, 0.0, -0.013))
+    folded = Intrinsics(640, 480, 400.0, 400.0, 320.0, 240.0, distortion=(-0.3, 0.0, 0.0, 0.0))
+    rows, columns = np.mgrid[2.5:480:5, 2.5:640:5]
+    pixels = np.column_stack([columns.ravel(), rows.ravel()])
+    points = geometry.deproject(wide, pixels, np.ones(len(pixels)))
+    known = np.isfinite(points).all(axis=1)
+    off = np.abs(geometry.project(wide, points[known]) - pixels[known]).max(axis=1)
+    assert known.mean() > 0.85 and np.mean(off < 0.05) > 0.99 and off.max() <= 0.5
+    beyond = geometry.deproject(folded, [(580.0, 430.0), (600.0, 440.0), (330.0, 250.0)], np.ones(3))
+    assert np.isnan(beyond[:2, :2]).all() and np.isfinite(beyond[2]).all()
