@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from qwenvl_ros.grounding import PHRASES
+from qwenvl_ros.occlusion import cut_above
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.types import Box, Relation, SceneObject, Source, Truth
 
@@ -137,7 +138,7 @@ def fuse(
             counts[outcome] += 1
             if before.predicate == "on" and joined[key] is not before:
                 carriers.add(before.object_id)
-    _settle_clear(objects, joined, carriers)
+    _settle_clear(objects, joined, carriers, _topless(objects, relations))
     kept = [one for one in joined.values() if one.truth is not Truth.FALSE]
     kept.sort(key=lambda one: PREDICATES.index(one.predicate))
     return kept, Counts(asked=len(told), **counts)
@@ -222,7 +223,7 @@ def _moved(before: Truth, probability: float) -> Truth:
 
 
 def _settle_clear(
-    objects: Sequence[SceneObject], joined: dict[Key, Relation], carriers: Iterable[str]
+    objects: Sequence[SceneObject], joined: dict[Key, Relation], carriers: Iterable[str], topless: set[str]
 ) -> None:
     """Judge clear anew, as relations does, for objects that something may stand on or no longer does."""
     metric = {thing.id for thing in objects if thing.position is not None and thing.size is not None}
@@ -231,7 +232,7 @@ def _settle_clear(
         before = joined.pop((name, "clear", name), None)
         if any(one.truth is Truth.TRUE for one in on):
             continue  # FALSE
-        if name not in metric or any(one.truth is Truth.UNKNOWN for one in on):
+        if name not in metric or name in topless or any(one.truth is Truth.UNKNOWN for one in on):
             truth, confidence = Truth.UNKNOWN, 0.5
             if before and before.truth is truth:
                 joined[name, "clear", name] = before
@@ -242,6 +243,15 @@ def _settle_clear(
         joined[name, "clear", name] = Relation(
             name, "clear", name, truth, confidence, nan, Source.FUSED, frame
         )
+
+
+def _topless(objects: Sequence[SceneObject], relations: Sequence[Relation]) -> set[str]:
+    """Whose top is out of sight: clear is open for that, whatever becomes of what was seen to stand there."""
+    open_on = {one.object_id for one in relations if one.predicate == "on" and one.truth is Truth.UNKNOWN}
+    open_clear = {
+        one.subject_id for one in relations if one.predicate == "clear" and one.truth is Truth.UNKNOWN
+    }
+    return (open_clear - open_on) | {thing.id for thing in objects if cut_above(thing)}
 
 
 def _asks(one: Relation) -> bool:

@@ -20,7 +20,7 @@ from qwenvl_ros.completion import BESIDE, complete, with_top
 from qwenvl_ros.geometry import Lifted, scaled, standing
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
-from qwenvl_ros.types import Box, Depth, Frame, Occlusion
+from qwenvl_ros.types import Box, Depth, Frame, Occlusion, SceneObject
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -29,6 +29,7 @@ Labels = NDArray[np.int32]
 
 BORDER = 1.0  # pixels from the border of the image within which a box touches it, in any case
 _STEPS = 1.5 / 1000  # the same as a share of the image's size
+_UPPER = 4.0  # pixels from the upper border within which that is what cuts a truncated object off
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
@@ -108,6 +109,11 @@ def truncated(box: Box, width: int, height: int) -> bool:
     return (
         box.x_min <= across or box.y_min <= down or box.x_max >= width - across or box.y_max >= height - down
     )
+
+
+def cut_above(thing: SceneObject) -> bool:
+    """Whether the upper border of the image cuts an object off."""
+    return thing.truncated and thing.box.y_min <= _UPPER
 
 
 def estimate(

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from qwenvl_ros.geometry import View, extents
-from qwenvl_ros.occlusion import Cover
+from qwenvl_ros.occlusion import Cover, cut_above
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
 from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, merged, opened
@@ -32,7 +32,6 @@ UNARY = ("clear",)
 _TRUTHS = np.array([Truth.FALSE, Truth.TRUE, Truth.UNKNOWN], dtype=object)
 _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
-_UPPER_BORDER = 4.0  # pixels from the upper border within which that is what cuts a truncated object off
 _NOWHERE = (np.nan,) * 3
 _PIXEL_SIGMA = 2.0  # pixels; how well a box edge is known
 _UNDECIDED = 0.5  # pixels of a strip by which the least of what counts as hidden may be missed: it is counted in pixels
@@ -241,7 +240,7 @@ def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
 
 def _topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
     """(N,): whose upper end is out of sight, beyond the border of the image or behind something nearer."""
-    beyond = np.array([o.truncated and o.box.y_min <= _UPPER_BORDER for o in objects], dtype=bool)
+    beyond = np.array([cut_above(o) for o in objects], dtype=bool)
     return beyond if cover is None else beyond | (cover.beyond[:, 1] > _METRIC_FLOOR)
 
 

@@ -346,6 +346,23 @@ def test_one_of_two_that_may_be_on_it_is_enough_to_leave_clear_open():
     assert clear_of("b", found).truth is Truth.UNKNOWN
 
 
+@pytest.mark.parametrize("on", [relation("a", "on", "b"), measured("a", "on", "b", 0.4)])
+def test_a_no_does_not_make_clear_whose_top_is_out_of_sight(on):
+    """Geometry leaves clear open for the top, too, not only for what may stand there."""
+    metric = {"position": (0.0, 0.0, 0.0), "size": (0.1, 0.1, 0.1)}
+    base = thing("b", 30, 0, 90, 90, truncated=True, **metric)
+    found, _ = fused([on, relation("b", "clear", "b")], {key_of(on): 0.01}, (thing("a", **metric), base))
+    assert found["b", "clear", "b"].truth is Truth.UNKNOWN
+    if on.truth is Truth.FALSE:  # what hides the top may be something else than the border of the image
+        base = thing("b", 30, 30, 90, 90, **metric)
+        found, _ = fused([on, relation("b", "clear", "b")], {key_of(on): 0.01}, (thing("a", **metric), base))
+        assert found["b", "clear", "b"].truth is Truth.UNKNOWN
+    found, _ = fused(
+        [on, relation("b", "clear", "b")], {key_of(on): 0.999}, (thing("a", **metric), base), 0.99
+    )
+    assert ("b", "clear", "b") not in found, "something stands on it"
+
+
 def test_support_that_the_model_refutes_makes_it_open_or_clear_again():
     found, _ = fused([measured("a", "on", "b", 0.6)], {("a", "on", "b"): 0.0}, SPACE)
     assert clear_of("b", found).truth is Truth.UNKNOWN and clear_of("b", found).frame_id == "base"
