@@ -8,10 +8,10 @@ from dataclasses import replace
 from math import nan
 
 from qwenvl_ros import fusion, geometry
-from qwenvl_ros.perception import PerceptionSettings, carried_objects, lap, rank, relations_of
+from qwenvl_ros.perception import PerceptionSettings, carried_objects, clear_open, lap, rank, relations_of
 from qwenvl_ros.pipeline import Result
 from qwenvl_ros.tracking import Followed
-from qwenvl_ros.types import Frame, Relation, Status, Truth
+from qwenvl_ros.types import Frame, Relation, Status
 
 
 def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Result:
@@ -27,7 +27,8 @@ def carry(followed: Followed, frame: Frame, settings: PerceptionSettings) -> Res
     keyframe = followed.keyframe
     carried = sorted(followed.objects, key=lambda each: rank(each.detection))[: settings.max_objects]
     objects, cover = carried_objects(carried, frame, settings, timings)
-    found, evaluated = relations_of(objects, cover, frame, settings, timings)
+    listed = keyframe.status is Status.OK and len(carried) == len(followed.objects)
+    found, evaluated = relations_of(objects, cover, frame, settings, timings, listed=listed)
     gone = f"not in view any more: {', '.join(followed.lost)}" if followed.lost else ""
     notes = (followed.stale,) if followed.stale else (keyframe.status_message, gone)
     lap(timings, "total", began)
@@ -59,9 +60,4 @@ def _doubting(relations: Sequence[Relation], followed: Followed) -> list[Relatio
         for one in followed.keyframe.relations
         if one.predicate == "on" and one.subject_id in lost
     }
-    return [
-        one._replace(truth=Truth.UNKNOWN, confidence=0.5)
-        if one.predicate == "clear" and one.subject_id in carried
-        else one
-        for one in relations
-    ]
+    return clear_open(relations, carried)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from math import hypot, inf, isnan, nan
 
@@ -16,7 +16,7 @@ from qwenvl_ros.grounding import Grounding, Placement
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.tracking import Carried
-from qwenvl_ros.types import Detection, Frame, Origin, Relation, SceneObject
+from qwenvl_ros.types import Detection, Frame, Origin, Relation, SceneObject, Truth
 from qwenvl_ros.zoo import Model
 
 _LONGEST_SLUG = 40
@@ -165,13 +165,15 @@ def relations_of(
     settings: PerceptionSettings,
     timings: dict[str, float],
     doubtful: float = inf,
+    listed: bool = True,
 ) -> tuple[list[Relation], list[str]]:
     """How the objects stand to each other, and the predicates that were evaluated; notes how long it took.
 
-    doubtful: see relations.find.
+    doubtful: see relations.find. listed: whether the objects are all that the model had to say; else something that is
+    missing may lie on any of them, and clear is open.
     """
     clock = time.perf_counter()
-    found = relations.find(
+    found, evaluated = relations.find(
         objects,
         geometry.view_of(frame),
         settings.thresholds,
@@ -180,7 +182,17 @@ def relations_of(
         doubtful=doubtful,
     )
     lap(timings, "relations", clock)
-    return found
+    return found if listed else clear_open(found, {one.id for one in objects}), evaluated
+
+
+def clear_open(stated: Sequence[Relation], of: Container[str]) -> list[Relation]:
+    """The relations with clear UNKNOWN of the objects with these ids, where it is stated."""
+    return [
+        one._replace(truth=Truth.UNKNOWN, confidence=0.5)
+        if one.predicate == "clear" and one.subject_id in of
+        else one
+        for one in stated
+    ]
 
 
 def lap(timings: dict[str, float], stage: str, since: float) -> float:

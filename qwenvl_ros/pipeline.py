@@ -131,7 +131,8 @@ def finish(pending: Pending) -> Result:
     lap(timings, "parse", clock)
     objects, cover = objects_of(answer.detections, frame, settings, timings)
     doubtful = 1.0 - fusion.SURE if settings.ask_relations else inf
-    found, evaluated = relations_of(objects, cover, frame, settings, timings, doubtful)
+    listed = answer.status is Status.OK
+    found, evaluated = relations_of(objects, cover, frame, settings, timings, doubtful, listed)
     message = "; ".join(filter(None, (answer.message, inquiry.refusal(pending.model, settings))))
     result = _result(pending, timings, answer.status, message, objects, found, evaluated)
     return replace(result, unlikely=tuple(one for one in found if one.truth is Truth.FALSE))

@@ -214,6 +214,8 @@ def test_objects_come_highest_score_first_and_no_more_than_allowed(clip, followe
     assert told[0] == 0.9 and isnan(told[-1]) and told[:-1] == sorted(told[:-1], reverse=True)
     few = carry(replace(known, objects=mixed), clip[-1].frame, replace(SETTINGS, max_objects=2)).scene
     assert [each.id for each in few.objects] == [each.id for each in scene.objects[:2]]
+    left_out = [one.truth for one in few.relations if one.predicate == "clear"]
+    assert left_out and Truth.TRUE not in left_out, "what was left out may lie there"
 
 
 def test_what_is_lost_is_named_and_where_all_is_lost_the_scene_is_stale(clip):

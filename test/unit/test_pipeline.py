@@ -153,6 +153,11 @@ def test_positions_relations_and_occlusion_come_from_depth():
     assert red.occlusion is Occlusion.NONE
     assert stated["red_cube_1", "occludes", "blue_cube_1"].truth is Truth.TRUE
     assert "left_of" in scene.evaluated_predicates
+    assert stated["red_cube_1", "clear", "red_cube_1"].truth is Truth.TRUE
+    # Of an answer that was cut short what is missing may lie on it.
+    cut = scene_of([text.removesuffix("]") + ', {"bbox_2d": [1'], frames=[seen])
+    clear = [one.truth for one in cut.relations if one.predicate == "clear"]
+    assert cut.status is Status.TRUNCATED and clear == [Truth.UNKNOWN] * 2
 
 
 def test_one_thing_under_two_names_stands_to_others_and_not_to_itself():
