@@ -99,7 +99,7 @@ class Camera:
         if "depth_info" in self._topics:
             self._depth_lens = Lens(node, self._topics["depth_info"], f"{name}.depth_info_topic", False)
         self._depth_place = fixed_pose(own.depth_pose)
-        self._told_of_another_frame = False
+        self._told_of_another_frame = self._told_of_rectified = False
         self._without_pose: deque[tuple[Arrived, float]] = deque()
         self.image_type = CompressedImage if own.transport == "compressed" else Image
         self._subscriptions = self._subscribe()
@@ -198,6 +198,8 @@ class Camera:
             lens.take(message)
         except CameraInfoRefused as refusal:
             self.health.refuse("camera_info", str(refusal))
+        if lens is self._lens:
+            self._tell_of_rectified()
 
     def _complete(self, pair: Pair[Arrived, Message]) -> None:
         """Add depth and camera model to a frame, or the reason why they are missing."""
@@ -238,6 +240,17 @@ class Camera:
                 f"camera {self.name}: depth is in frame {depth_frame!r}, images are in {image_frame!r}; it is taken as "
                 f"registered to the images. If it is not, use the driver's registered topic, or set "
                 f"{self.name}.depth_info_topic and {self.name}.depth_pose"
+            )
+
+    def _tell_of_rectified(self) -> None:
+        """Once: image_proc's image_rect has the CameraInfo of the image before, with its distortion, beside it."""
+        topic, lens = self.health.topic, self._lens.model
+        named = "rect" in topic.removesuffix("/compressed").rpartition("/")[2]
+        if named and lens is not None and lens.distortion and not self._told_of_rectified:
+            self._told_of_rectified = True
+            self._node.get_logger().warning(
+                f"camera {self.name}: {topic} is rectified by its name, yet the distortion in its CameraInfo is taken "
+                f"off once more, which moves positions: set {self.name}.rectified, or ignore this if it is not"
             )
 
     def _place(self, frame: Arrived, deadline: float) -> None:

@@ -285,6 +285,31 @@ def test_depth_with_a_camera_info_of_its_own_is_laid_onto_the_images(near, start
         scene, _ = scene_for(node, publisher, lambda stamp: with_depth(stamp, square))
 
 
+def test_images_that_are_rectified_by_their_name_only_are_told_once(near, start):
+    """image_proc leaves the CameraInfo with the distortion of the camera beside its image_rect."""
+    names = ("plain", "set", "flat", "raw")
+    topics = [f"{name}.image_topic:=/{name}/image_rect" for name in names[:3]]
+    depths = [f"{name}.depth_topic:=/{name}/depth" for name in names]
+    node = start(f"cameras:=[{', '.join(names)}]", "set.rectified:=true", *topics, *depths)
+    infos = {name: near.publisher(CameraInfo, f"/{name}/camera_info") for name in names}
+    for name in names:
+        node.wait_active(f"/{name}/depth")
+    bent = dataclasses.replace(LENS, distortion=(-0.3, 0.1, 0.0, 0.0, 0.0))
+
+    def told():
+        for name, publisher in infos.items():
+            publisher.publish(to_camera_info(LENS if name == "flat" else bent, near.now(), "optical"))
+        near.executor.spin_once(timeout_sec=0.05)
+        heard = all(publisher.get_subscription_count() for publisher in infos.values())
+        return heard and "is rectified by its name" in node.log()
+
+    node.until(told, "the warning")
+    for _ in range(10):
+        told()
+    (told,) = [line for line in node.log().splitlines() if "is rectified by its name" in line]
+    assert "camera plain: /plain/image_rect" in told and "set plain.rectified" in told
+
+
 def test_depth_that_may_not_be_registered_is_told_once(near, start):
     node = start("camera.depth_topic:=/camera/depth/image_raw")
     publisher = near.publisher(Image, "/camera/image_raw")
