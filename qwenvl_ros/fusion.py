@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from qwenvl_ros.grounding import PHRASES
-from qwenvl_ros.occlusion import cut_above
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.types import Box, Relation, SceneObject, Source, Truth
 
@@ -251,7 +250,7 @@ def _topless(objects: Sequence[SceneObject], relations: Sequence[Relation]) -> s
     open_clear = {
         one.subject_id for one in relations if one.predicate == "clear" and one.truth is Truth.UNKNOWN
     }
-    return (open_clear - open_on) | {thing.id for thing in objects if cut_above(thing)}
+    return (open_clear - open_on) | {thing.id for thing in objects if thing.truncated}
 
 
 def _asks(one: Relation) -> bool:

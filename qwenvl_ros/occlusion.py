@@ -20,7 +20,7 @@ from qwenvl_ros.completion import BESIDE, complete, with_top
 from qwenvl_ros.geometry import Lifted, scaled, standing
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
-from qwenvl_ros.types import Box, Depth, Frame, Occlusion, SceneObject
+from qwenvl_ros.types import Box, Depth, Frame, Occlusion
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -29,7 +29,7 @@ Labels = NDArray[np.int32]
 
 BORDER = 1.0  # pixels from the border of the image within which a box touches it, in any case
 _STEPS = 1.5 / 1000  # the same as a share of the image's size
-_UPPER = 4.0  # pixels from the upper border within which that is what cuts a truncated object off
+_ABOVE = 0.01  # metres, at the least, by which what the upper border cuts off goes on above it
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
 _ABOUT = BESIDE + 1  # pixels about an object in which what cuts it off is looked for first
@@ -77,7 +77,7 @@ class Cover:
     share: of j's whole extent that i hides, [0, 1]; gap: median depth by which i is nearer there, metres (NaN
     where it hides nothing). share is NaN where it could not be observed.
     beyond: (N, 4), how far each object's whole silhouette goes beyond the visible one to the left, up, right and
-    down in the image, metres at its depth; 0 where it is not cut off.
+    down in the image, metres at its depth; 0 where it is not cut off (but for the border left, right and below).
     outline: (N, AXES, 2), `Lifted.outline` of each object; NaN where it was not lifted.
     top: height up to which object j is seen outside the box of object i, metres; NaN where that is not known.
     """
@@ -105,15 +105,14 @@ def truncated(box: Box, width: int, height: int) -> bool:
 
     A model answers on a grid of 1000 steps and mostly says 1 or 999 there, which is more than BORDER in a large image.
     """
-    across, down = max(BORDER, _STEPS * width), max(BORDER, _STEPS * height)
+    across, down = _margin(width), _margin(height)
     return (
         box.x_min <= across or box.y_min <= down or box.x_max >= width - across or box.y_max >= height - down
     )
 
 
-def cut_above(thing: SceneObject) -> bool:
-    """Whether the upper border of the image cuts an object off."""
-    return thing.truncated and thing.box.y_min <= _UPPER
+def _margin(side: int) -> float:
+    return max(BORDER, _STEPS * side)
 
 
 def estimate(
@@ -166,6 +165,8 @@ def estimate(
         seen = _edges(visible)
         cut = np.maximum((_edges(whole) - seen) * (-1, -1, 1, 1), 0)
         cover.beyond[index] = np.maximum(cut, _unfilled(boxes[index], seen, crop, scale)) * metres
+        if boxes[index].y_min <= _margin(frame.height):
+            cover.beyond[index, 1] = max(cover.beyond[index, 1], _ABOVE)
         if carried.any():
             whole = with_top(whole, carried)
         covered = whole & (near | carried)

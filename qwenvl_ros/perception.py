@@ -124,11 +124,10 @@ def _objects(
     timings: dict[str, float],
 ) -> tuple[list[SceneObject], Cover]:
     clock = time.perf_counter()
-    boxes = [each.detection.box for each in known]
-    frame = geometry.thinned(frame)
-    lifted = geometry.lift_all(boxes, frame)
+    seen, boxes = geometry.upright(geometry.thinned(frame), [each.detection.box for each in known])
+    lifted = geometry.lift_all(boxes, seen)
     clock = lap(timings, "lift", clock)
-    hidden, cover = occlusion.estimate(boxes, lifted, frame, settings.occlusion)
+    hidden, cover = occlusion.estimate(boxes, lifted, seen, settings.occlusion)
     lap(timings, "occlusion", clock)
     objects = [
         SceneObject(

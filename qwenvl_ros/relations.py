@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from qwenvl_ros.geometry import View, extents
-from qwenvl_ros.occlusion import Cover, cut_above
+from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
 from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, merged, opened
@@ -240,8 +240,7 @@ def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
 
 def _topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
     """(N,): whose upper end is out of sight, beyond the border of the image or behind something nearer."""
-    beyond = np.array([cut_above(o) for o in objects], dtype=bool)
-    return beyond if cover is None else beyond | (cover.beyond[:, 1] > _METRIC_FLOOR)
+    return np.zeros(len(objects), dtype=bool) if cover is None else cover.beyond[:, 1] > _METRIC_FLOOR
 
 
 def _clear(on: Judged, hidden: Flags) -> Judged:

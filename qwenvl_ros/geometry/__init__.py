@@ -7,6 +7,7 @@ the optical axis, NaN = no return; zero, negative and infinite values count as n
 from qwenvl_ros.geometry.camera import View, apply, deproject, inverse, pose, project, scaled, view_of
 from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all, thinned
 from qwenvl_ros.geometry.registration import registered
+from qwenvl_ros.geometry.upright import upright
 
 __all__ = [
     "Lifted",
@@ -21,5 +22,6 @@ __all__ = [
     "registered",
     "scaled",
     "thinned",
+    "upright",
     "view_of",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qwenvl_ros import relations
-from qwenvl_ros.geometry import lift_all, view_of
+from qwenvl_ros.geometry import apply, deproject, lift_all, upright, view_of
 from qwenvl_ros.geometry.camera import rays
 from qwenvl_ros.occlusion import estimate, truncated
 from qwenvl_ros.perception import PerceptionSettings, objects_of
@@ -20,11 +22,18 @@ WALL = ((4.0, -5.0, -0.8), (4.1, 5.0, 3.0))
 Solid = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def seen(solids: list[Solid], *, height: float = 0.8, pitch: float = 30.0) -> tuple[Frame, np.ndarray]:
-    """The frame of a camera that looks along +x and down, and which solid each pixel shows, -1 = none."""
+def seen(
+    solids: list[Solid], *, height: float = 0.8, pitch: float = 30.0, roll: float = 0.0
+) -> tuple[Frame, np.ndarray]:
+    """The frame of a camera that looks along +x and down, and which solid each pixel shows, -1 = none.
+
+    pitch, roll: degrees; rolled to the right.
+    """
     down = np.radians(pitch)
     forward, right = np.array([np.cos(down), 0, -np.sin(down)]), np.array([0.0, -1.0, 0.0])
-    rotation = np.column_stack([right, np.cross(forward, right), forward])
+    below = np.cross(forward, right)
+    cosine, sine = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+    rotation = np.column_stack([cosine * right + sine * below, cosine * below - sine * right, forward])
     origin = np.array([0.0, 0.0, height])
     along = rays(CAMERA).astype(np.float64) @ rotation.T
     depth, who = np.full((480, 640), np.inf), np.full((480, 640), -1)
@@ -130,3 +139,47 @@ def test_the_last_steps_of_the_grid_are_the_border(size: tuple[int, int], corner
     box = Box(*(c * s / 1000 for c, s in zip(corners, (width, height) * 2, strict=True)))
     assert truncated(box, width, height)
     assert not truncated(Box(0.3 * width, 0.3 * height, 0.99 * width, 0.99 * height), width, height)
+
+
+@pytest.mark.parametrize("roll", [90.0, 180.0, 270.0])
+def test_a_camera_upside_down_or_on_its_side_sees_the_same(roll: float) -> None:
+    """Rows are heights only in the picture of a camera that stands upright."""
+    crate, board = ((1.6, -0.1, 0.0), (1.8, 0.1, 0.2)), ((1.2, -0.2, 0.0), (1.32, 0.2, 0.12))
+    solids = [FLOOR, TABLE, crate, board]
+    told = []
+    for angle in (0.0, roll):
+        frame, who = seen(solids, pitch=20.0, height=0.6, roll=angle)
+        boxes = {"table": box_of(who, 1), "crate": box_of(who, 2), "board": box_of(who, 3)}
+        told.append(judged(frame, boxes))
+    (upright, truths), (rolled, same) = told
+    # near and touching name the one first that is first in the picture.
+    sides = [
+        {k: v for k, v in each.items() if " near " not in k and " touching " not in k}
+        for each in (truths, same)
+    ]
+    assert sides[0] == sides[1]
+    assert truths["board occludes crate"] is Truth.TRUE
+    for name in ("crate", "board"):
+        assert rolled[name].position == pytest.approx(upright[name].position, abs=0.01)
+        assert rolled[name].visible_fraction == pytest.approx(upright[name].visible_fraction, abs=0.05)
+
+
+@pytest.mark.parametrize("roll", [0.0, 90.0, 180.0, 270.0])
+def test_clear_is_open_where_the_picture_ends_at_the_top(roll: float) -> None:
+    crate = ((0.9, -0.1, 0.0), (1.1, 0.1, 0.6))
+    frame, who = seen([FLOOR, TABLE, crate], pitch=30.0, height=0.4, roll=roll)
+    _, truths = judged(frame, {"crate": box_of(who, 2)})
+    assert truths["crate clear crate"] is Truth.UNKNOWN
+
+
+@pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial", "equidistant"])
+def test_a_turned_lens_with_distortion_sees_the_same_points(model: str) -> None:
+    tail = {"plumb_bob": (0.02,), "rational_polynomial": (0.02, 0.1, 0.02, 0.0), "equidistant": ()}[model]
+    lens = Intrinsics(640, 480, 500.0, 510.0, 330.0, 235.0, model, (-0.1, 0.03, 0.004, -0.006, *tail))
+    frame, _ = seen([FLOOR, TABLE], roll=90.0)
+    frame = replace(frame, intrinsics=lens)
+    turned, (box,) = upright(frame, [Box(100.0, 50.0, 101.0, 51.0)])
+    assert turned.image.shape[:2] == (640, 480) and turned.intrinsics and turned.pose
+    here = apply(frame.pose, deproject(lens, [(100.5, 50.5)], [1.3]))
+    there = apply(turned.pose, deproject(turned.intrinsics, [(box.x_min + 0.5, box.y_min + 0.5)], [1.3]))
+    np.testing.assert_allclose(there, here, atol=1e-4)
