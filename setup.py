@@ -46,6 +46,7 @@ setup(
         "scipy>=1.8",
         "tenacity>=8",
         "torch>=2.4",
+        "torchvision>=0.19",
         "tqdm>=4.57",
         "transformers>=4.57",
         "xgrammar>=0.1.21",

@@ -158,9 +158,11 @@ if [ -z "$ros" ]; then
     -r requirements/runtime.txt -r requirements/develop.txt
   install "qwenvl_ros itself, as it lies here" --no-deps --no-build-isolation -e .
 else
-  # The C extensions of that ROS are bound to the NumPy it came with, and colcon to setuptools before 80. transformers
-  # is what most of our code stands on; any Python from 3.10 on takes the tested one.
-  .venv/bin/python -c "import numpy; print(f'numpy=={numpy.__version__}\nsetuptools<80')" > .venv/constraints.txt
+  # The C extensions of that ROS are bound to the NumPy it came with, and colcon to setuptools before 80; the torchvision
+  # that pip takes has to fit the torch that is here. transformers is what most of our code stands on; any Python from
+  # 3.10 on takes the tested one.
+  .venv/bin/python -c "import numpy, torch; print(f'numpy=={numpy.__version__}\ntorch=={torch.__version__}\nsetuptools<80')" \
+    > .venv/constraints.txt
   grep ^transformers requirements/runtime.txt >> .venv/constraints.txt
   install "transformers, MuJoCo, OpenCV, and qwenvl_ros as it lies here (250 MB to download)" \
     -c .venv/constraints.txt -e '.[develop]'
