@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,12 +31,34 @@ def prepared(
 
     count = gpu_count(model, settings)
     checkpoints.at_hand(model)
-    added: dict[str, str] = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
+    defaults, told = _environment(settings, count)
+    command = server_command(model, settings, count, _context(model), host, port)
+    return command, defaults | dict(os.environ) | told
+
+
+def shown(model: zoo.Model, settings: EngineSettings, host: str, port: int) -> str:
+    """The server as a line for the shell of any machine that has vLLM; nothing is asked of this one.
+
+    It is for tensor_parallel_size GPUs, 0 = one, or for the CPU where device says so.
+
+    Raises:
+        BackendUnavailable: no server has such a device, or precision on it.
+    """
+    _check_device(settings)
+    count = _no_gpu(model, settings) if settings.device == "cpu" else settings.vllm.tensor_parallel_size or 1
+    defaults, told = _environment(settings, count)
+    _, *command = server_command(model, settings, count, _context(model), host, port)
+    variables = [f"{name}={value}" for name, value in (defaults | told).items()]
+    return shlex.join(["env", *variables, "python3", *command])
+
+
+def _environment(settings: EngineSettings, count: int) -> tuple[dict[str, str], dict[str, str]]:
+    """(what is set where nobody has set it, what is set in any case). count: of GPUs, 0 = the CPU."""
+    told = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
     defaults = {"VLLM_NO_USAGE_STATS": "1"} | ({} if count else dict(CPU_ENVIRONMENT))
     if count and not settings.threads:
         defaults["OMP_NUM_THREADS"] = "1"  # several engines on one machine fight for its cores
-    command = server_command(model, settings, count, _context(model), host, port)
-    return command, defaults | dict(os.environ) | added
+    return defaults, told
 
 
 def gpu_count(model: zoo.Model, settings: EngineSettings, environment: Mapping[str, str] = os.environ) -> int:
@@ -44,20 +67,28 @@ def gpu_count(model: zoo.Model, settings: EngineSettings, environment: Mapping[s
     Raises:
         BackendUnavailable: there are fewer GPUs than wanted, or they have too little memory.
     """
-    if settings.device not in ("auto", "cuda", "cpu"):
-        raise BackendUnavailable(
-            f"device {settings.device!r}: a server takes auto, cuda or cpu; CUDA_VISIBLE_DEVICES chooses the GPUs"
-        )
+    _check_device(settings)
     cards, none = gpus.visible(environment)
     if settings.device == "cpu" or (
         settings.device == "auto" and not cards and model.memory_gb < gpus.SMALL_GB
     ):
-        if "fp8" in (model.precision, settings.vllm.quantization):
-            raise BackendUnavailable(f"{model.name} in fp8 needs a GPU; set precision to bf16 for the CPU")
-        return 0
+        return _no_gpu(model, settings)
     if not cards:
         raise BackendUnavailable(f"no GPU: {none}; set device to cpu to run without one")
     return memory.for_vllm(model, cards, settings)
+
+
+def _check_device(settings: EngineSettings) -> None:
+    if settings.device not in ("auto", "cuda", "cpu"):
+        raise BackendUnavailable(
+            f"device {settings.device!r}: a server takes auto, cuda or cpu; CUDA_VISIBLE_DEVICES chooses the GPUs"
+        )
+
+
+def _no_gpu(model: zoo.Model, settings: EngineSettings) -> int:
+    if "fp8" in (model.precision, settings.vllm.quantization):
+        raise BackendUnavailable(f"{model.name} in fp8 needs a GPU; set precision to bf16 for the CPU")
+    return 0
 
 
 def _context(model: zoo.Model) -> int:

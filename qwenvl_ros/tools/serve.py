@@ -17,7 +17,7 @@ import shlex
 
 from qwenvl_ros.backends import EngineSettings
 from qwenvl_ros.backends.engine_settings import ServerSettings
-from qwenvl_ros.backends.vllm_server import prepared
+from qwenvl_ros.backends.vllm_server import prepared, shown
 from qwenvl_ros.tools._options import add_settings, read_settings
 from qwenvl_ros.zoo import ModelSettings
 
@@ -39,14 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, ModelSettings)
     add_settings(parser, ServerSettings)
     add_settings(parser, EngineSettings, *ENGINE)
-    parser.add_argument("--show", action="store_true", help="print the command and do not run it")
+    parser.add_argument(
+        "--show", action="store_true", help="print the command, for any machine with vLLM, and run nothing"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     model = read_settings(args, ModelSettings).resolve()
-    where = read_settings(args, ServerSettings)
-    command, environment = prepared(model, read_settings(args, EngineSettings), where.host, where.port)
-    print(shlex.join(command), flush=True)
-    if not args.show:
+    where, engine = read_settings(args, ServerSettings), read_settings(args, EngineSettings)
+    if args.show:
+        print(shown(model, engine, where.host, where.port))
+    else:
+        command, environment = prepared(model, engine, where.host, where.port)
+        print(shlex.join(command), flush=True)
         os.execvpe(command[0], command, environment)  # Ctrl-C and a supervisor's signals are its own now
     return 0

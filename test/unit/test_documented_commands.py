@@ -22,7 +22,19 @@ from qwenvl_ros.ros.simulator_settings import SimulatorSettings
 from qwenvl_ros.settings import build, leaves, validate
 from qwenvl_ros.tools import cli
 
-OTHERS = {".", "colcon", "curl", "export", "grep", "pip", "pytest", "python3", "rosdep", "vllm", "vllm-router"}
+OTHERS = {
+    ".",
+    "colcon",
+    "curl",
+    "export",
+    "grep",
+    "pip",
+    "pytest",
+    "python3",
+    "rosdep",
+    "vllm",
+    "vllm-router",
+}
 OF_ROS = {"use_sim_time", "qos_overrides"}
 # Names in the text that are no parameter, argument or field: of Python, of results, of other programs.
 OTHER_NAMES = {

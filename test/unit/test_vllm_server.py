@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
+import shlex
 
 import fake_nvml
 import pytest
 
 from qwenvl_ros import zoo
-from qwenvl_ros.backends import BackendUnavailable, EngineSettings, VllmSettings
-from qwenvl_ros.backends.vllm_arguments import server_command
+from qwenvl_ros.backends import BackendUnavailable, EngineSettings, VllmSettings, vllm_server
+from qwenvl_ros.backends.vllm_arguments import CPU_ENVIRONMENT, server_command
 from qwenvl_ros.backends.vllm_server import gpu_count
 from qwenvl_ros.tools import cli
 
@@ -85,11 +85,49 @@ def test_where_it_runs(monkeypatch, name, device, cards, parallel, says):
             gpu_count(zoo.resolve(name), settings, {})
 
 
-def test_the_verb_shows_what_it_would_run_or_says_what_is_missing(capsys):
-    arguments = ["serve", "--show", "--model", "tiny", "--device", "cpu", "--vllm-max-model-len", "1000"]
-    status = cli.main([*arguments, "--port", "9000"])
-    said = capsys.readouterr()
-    if find_spec("vllm") is None:
-        assert status == 1 and "pip install vllm" in said.err
-    else:
-        assert status == 0 and "--port 9000" in said.out and "--max-model-len 1000" in said.out
+def test_the_verb_says_that_vllm_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(vllm_server, "find_spec", lambda name: None)
+    assert cli.main(["serve", "--model", "tiny", "--device", "cpu"]) == 1
+    assert "pip install vllm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "flags"),
+    [
+        (
+            ["tiny", "--device", "cpu", "--vllm-max-model-len", "1000", "--port", "9000"],
+            {"VLLM_NO_USAGE_STATS": "1", **CPU_ENVIRONMENT},
+            {"port": "9000", "max-model-len": "1000", "dtype": "float32", "enforce-eager": True},
+        ),
+        (
+            ["8b", "--precision", "fp8"],
+            {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"},
+            {"model": "Qwen/Qwen3-VL-8B-Instruct-FP8", "tensor-parallel-size": "1", "dtype": "auto"},
+        ),
+        (
+            ["235b", "--vllm-tensor-parallel-size", "8", "--threads", "4"],
+            {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "4"},
+            {"tensor-parallel-size": "8"},
+        ),
+    ],
+)
+def test_the_command_is_shown_for_a_machine_that_has_what_this_one_lacks(
+    monkeypatch, capsys, arguments, variables, flags
+):
+    """Neither vLLM, GPUs nor checkpoint are looked for, and a plain python3 is run, not this one."""
+    monkeypatch.setattr(vllm_server, "find_spec", lambda name: None)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fake_nvml.install(monkeypatch)
+    assert cli.main(["serve", "--show", "--model", *arguments]) == 0
+    env, *words = shlex.split(capsys.readouterr().out)
+    assert env == "env"
+    at = words.index("python3")
+    assert dict(word.split("=", 1) for word in words[:at]) == variables
+    assert words[at : at + 3] == ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+    assert flags.items() <= options(words[at:]).items()
+
+
+def test_what_no_server_can_do_is_not_shown(capsys):
+    for arguments in (["8b", "--device", "cuda:1"], ["8b", "--device", "cpu", "--precision", "fp8"]):
+        assert cli.main(["serve", "--show", "--model", *arguments]) == 1
+        assert capsys.readouterr().out == ""
