@@ -4,7 +4,7 @@ Each program's output is shown. Ctrl-C ends all, the last started first. One tha
 others run on, as with ros2 launch; the exit status is 1 if one failed.
 
 examples:
-  qwenvl up scene model:=4b image:=/camera/color/image_raw queries:="red mug, bowl"
+  qwenvl up scene model:=4b image:=/camera/camera/color/image_raw queries:="red mug, bowl"
   qwenvl up sim planner:=false
   qwenvl up vllm_server model:=8b gpu:=0
   qwenvl up scene --show-args

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from pages import PAGES, ROOT
 
 from qwenvl_ros.tools.cli import verbs
@@ -29,3 +30,17 @@ def test_executables_are_installed():
     cmake = (ROOT / "CMakeLists.txt").read_text()
     for name in re.findall(r"executable `(\w+)`", README):
         assert f'"{name}=' in cmake
+
+
+def test_questions_are_asked_of_the_camera_that_the_launch_makes():
+    """It is called camera; "" and [] mean the first one, whatever it is called."""
+    asked = re.findall(r"(?:service call|send_goal)[^{]*\"(\{.*\})\"", README)
+    assert len(asked) == 3
+    assert not any({"camera", "cameras"} & set(yaml.safe_load(each)) for each in asked)
+
+
+def test_a_realsense_has_the_topics_of_its_driver():
+    """Below the namespace of the camera and its name, both `camera` unless the launch says otherwise."""
+    for page in [*PAGES, *ROOT.glob("launch/*.py"), *ROOT.glob("qwenvl_ros/tools/*.py")]:
+        topics = re.findall(r"(?:image|depth):=(/camera/\S+)", page.read_text(encoding="utf-8"))
+        assert [each for each in topics if not each.startswith("/camera/camera/")] == [], page
