@@ -31,6 +31,12 @@ class _Camera:
     settled: Hysteresis
 
 
+class _Spinner(SingleThreadedExecutor):
+    def __del__(self) -> None:
+        """Nothing: its guard condition destroys itself, where a client ends without close() sometimes before this, and
+        rclpy's __del__ would raise."""
+
+
 class SceneClient:
     """What the node `qwenvl` sees, for a planner's node.
 
@@ -61,6 +67,7 @@ class SceneClient:
         self._heard = 0
         self._news = threading.Condition()
         self._spinning = threading.Lock()
+        self._own: _Spinner | None = None
         # Of its own, so that a callback that waits in a MultiThreadedExecutor does not keep scenes out.
         self._subscription = node.create_subscription(
             SceneMessage,
@@ -73,6 +80,9 @@ class SceneClient:
     def close(self) -> None:
         """Unsubscribe; the last scenes are kept until they are too old."""
         self._node.destroy_subscription(self._subscription)
+        own, self._own = self._own, None
+        if own is not None:
+            own.shutdown(timeout_sec=0.0)  # this may be one of its callbacks
 
     def scene(self, camera: str = "") -> Scene | None:
         """The newest scene, its status whatever it is; None where none is fresh.
@@ -143,10 +153,11 @@ class SceneClient:
 
         wanted: what to give to `holds`, such as ("on", "mug", "box"), which must be TRUE; or a callable without
             arguments that returns True, Truth.TRUE or whatever is not empty.
-        timeout: of the wall, whatever use_sim_time is.
+        timeout: of the wall, whatever use_sim_time is; it may take 0.1 s longer.
 
         A node that belongs to an executor is left to it, which must spin in another thread (one that does not is
-        warned of); else the node is spun here. In a callback of a MultiThreadedExecutor it may wait.
+        warned of); else the node is spun here, and what a callback still awaits at the end goes on with the next
+        wait. In a callback of a MultiThreadedExecutor it may wait.
 
         Raises:
             RuntimeError: called in a callback of the thread in which the node's executor spins, where no scene could
@@ -154,7 +165,7 @@ class SceneClient:
             ExternalShutdownException: rclpy was shut down meanwhile.
         """
         ask = wanted if callable(wanted) else lambda: self.holds(*wanted)
-        end = time.monotonic() + timeout
+        end, look = time.monotonic() + timeout, min(timeout, LOOK_S)
         asked: Executor | None = None
         ran = threading.Event()
         while not _so(ask()):
@@ -173,7 +184,7 @@ class SceneClient:
                     )
                 return False
             if executor is None:
-                self._spin(min(left, LOOK_S))
+                self._spin(look)
             else:
                 if executor is not asked:
                     asked = executor
@@ -229,15 +240,16 @@ class SceneClient:
         """Run the node's callbacks until a scene has come; of several threads that wait, one does it for all."""
         if not self._spinning.acquire(timeout=seconds):
             return
-        executor = SingleThreadedExecutor(context=self._node.context)
+        # Always the same one, since no other resumes a callback that awaits, and always the same timeout: with another
+        # rclpy begins with the node's first callback again, and those behind a busy one would never have their turn.
+        executor = self._own = self._own or _Spinner(context=self._node.context)
         end, before = time.monotonic() + seconds, self._heard
         try:
             executor.add_node(self._node)
-            while self._heard == before and (left := end - time.monotonic()) > 0:
-                executor.spin_once(timeout_sec=left)
+            while self._heard == before and time.monotonic() < end:
+                executor.spin_once(timeout_sec=seconds)
         finally:
             executor.remove_node(self._node)
-            executor.shutdown()
             self._spinning.release()
 
 

@@ -11,6 +11,7 @@ import rclpy
 from by_hand import SECOND, picture
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
@@ -26,7 +27,7 @@ LONG = 60.0  # only a failing test waits so long
 ON = ("on", "red cube", "blue sphere")
 
 
-def scene(stamp, truth=T, camera="front", status=Status.OK, objects=True):
+def scene(stamp, truth=T, camera="front", status=Status.OK, objects=True, **fields):
     things = [
         SceneObject("red_cube_1", "red cube", Box(0, 0, 9, 9)),
         SceneObject("blue_sphere_1", "blue sphere", Box(5, 5, 9, 9)),
@@ -43,6 +44,7 @@ def scene(stamp, truth=T, camera="front", status=Status.OK, objects=True):
         evaluated_predicates=PREDICATES,
         status=status,
         status_message="" if status is Status.OK else "as the test says",
+        **fields,
     )
 
 
@@ -166,6 +168,19 @@ def test_of_an_answer_cut_short_what_is_there_is_found_and_the_rest_unknown(plan
     assert client.holds(*ON, "front") is U
 
 
+def test_what_was_not_asked_for_is_not_told_to_be_absent(planner, near):
+    client = planner.client()
+    planner.say(client, scene(near.now(), queries=("red cube", "sphere")))
+    assert client.find("table", "front") is None
+    assert client.trouble("front") == "", "the scene is fresh and OK"
+    said = client.trouble("front", "table")
+    assert said.startswith("'table' was not asked for, only 'red cube', 'sphere'") and "queries" in said
+    assert client.find("cube", "front") and client.trouble("front", "cube") == ""
+    planner.say(client, scene(near.now(), objects=False, queries=("red cube", "sphere")))
+    for name in ("red cube", "cube", "spheres", "sphere_2", ""):
+        assert client.find(name, "front") == () and client.trouble("front", name) == ""
+
+
 def test_truth_changes_only_after_so_many_scenes_agree(planner, near):
     client = planner.client(hysteresis=2)
     now, told = near.now(), []
@@ -279,6 +294,62 @@ def test_several_threads_wait_at_once_with_nobody_spinning(planner, near):
     for each in threads:
         each.join()
     assert came == [True] * 3
+
+
+def test_a_callback_that_awaits_goes_on_with_the_waiting(planner):
+    """Through several waits, and its group is free afterwards."""
+    client = planner.client()
+    awaited, done, ticks = Future(), [], []
+
+    async def run():
+        once.cancel()
+        done.append(await awaited)
+
+    once = planner.node.create_timer(0.01, run)
+    assert not client.wait_until(lambda: done, 0.3)
+    threading.Timer(0.1, lambda: awaited.set_result("so")).start()
+    assert client.wait_until(lambda: done, 10.0)
+    tick = planner.node.create_timer(0.01, lambda: ticks.append(1))  # in the same group
+    assert done == ["so"] and client.wait_until(lambda: ticks, 10.0)
+    for each in (once, tick):
+        planner.node.destroy_timer(each)
+
+
+@pytest.mark.parametrize("timeout", [10.0, 0.05])
+def test_a_busy_callback_that_was_there_first_does_not_keep_scenes_out(planner, near, timeout):
+    """Images at 33 Hz of which each takes 60 ms: there is always one ready."""
+    seen = []
+    planner.node.create_subscription(Image, "/busy", lambda _: (seen.append(1), time.sleep(0.06)), 1)
+    client = planner.client()
+    images, stop = near.publisher(Image, "/busy"), threading.Event()
+
+    def show():
+        while not stop.wait(0.03):
+            images.publish(picture(near.now()))
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    try:
+        assert client.wait_until(lambda: len(seen) > 3, LONG)
+        planner.publisher.publish(to_message(scene(near.now())))
+        end = time.monotonic() + 10.0
+        while not (so := client.wait_until(ON, timeout)) and time.monotonic() < end:
+            pass
+        assert so
+    finally:
+        stop.set()
+        thread.join()
+        near.node.destroy_publisher(images)
+
+
+def test_after_closing_it_may_still_be_waited(planner):
+    client = planner.client()
+    assert not client.wait_until(ON, 0.1)
+    client.close()
+    ticks = []
+    timer = planner.node.create_timer(0.01, lambda: ticks.append(client.close() if not ticks else 1))
+    assert client.wait_until(lambda: len(ticks) > 2, 10.0)
+    planner.node.destroy_timer(timer)
 
 
 def in_a_callback(planner, executor, action):
