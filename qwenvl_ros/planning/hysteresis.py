@@ -14,16 +14,23 @@ _FORGOTTEN = 1000  # scenes after which a question that nobody asks any more is 
 Question = tuple[str, str, str]  # predicate, subject, object: ids or names
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Held:
-    """value: what is told, and what none of the last `against` scenes says; latest: what the last `run` scenes say;
-    asked: number of the scene at which it was asked."""
+    """value: what is told, and what none of the last `against` scenes says; latest: what the last `run` scenes say."""
 
     value: Truth = Truth.UNKNOWN
     latest: Truth = Truth.UNKNOWN
     run: int = 0
     against: int = 0
-    asked: int = 0
+
+
+@dataclass(slots=True)
+class _Asked:
+    """before: without the last scene; at: number of the scene at which it was asked."""
+
+    now: _Held = _Held()
+    before: _Held = _Held()
+    at: int = 0
 
 
 class Hysteresis:
@@ -46,22 +53,27 @@ class Hysteresis:
             raise ValueError(f"hysteresis over {scenes} scenes: at least 1 is needed")
         self._scenes, self._max_gap = scenes, max_gap
         self._recent: deque[Truths] = deque(maxlen=scenes)
-        self._held: dict[Question, _Held] = {}
+        self._asked: dict[Question, _Asked] = {}
         self._count = 0
 
     def see(self, scene: Scene) -> None:
-        """The next scene, newer than those before."""
-        if self._recent and (scene.stamp - self._recent[-1].scene.stamp) / 1e9 > self._max_gap:
+        """The next scene, newer than those before; or another of the last one's stamp, which takes its place."""
+        last = self._recent[-1].scene.stamp if self._recent else None
+        if last == scene.stamp:
+            self._recent.pop()
+            for asked in self._asked.values():
+                asked.now = asked.before
+        elif last is not None and (scene.stamp - last) / 1e9 > self._max_gap:
             self._recent.clear()
-            self._held.clear()
+            self._asked.clear()
         truths = Truths(scene)
         self._recent.append(truths)
         self._count += 1
-        for question, held in list(self._held.items()):
-            if self._count - held.asked > _FORGOTTEN:
-                del self._held[question]
+        for question, asked in list(self._asked.items()):
+            if self._count - asked.at > _FORGOTTEN:
+                del self._asked[question]
             else:
-                self._step(held, truths.of(*question))
+                self._step(asked, truths.of(*question))
 
     def truth(self, predicate: str, subject: str, object: str = "") -> Truth:
         """As Truths.of, settled.
@@ -71,19 +83,20 @@ class Hysteresis:
         """
         check(predicate, object)
         question = (predicate, subject, object)
-        held = self._held.get(question)
-        if held is None:
-            held = self._held[question] = _Held()
+        asked = self._asked.get(question)
+        if asked is None:
+            asked = self._asked[question] = _Asked()
             for truths in self._recent:
-                self._step(held, truths.of(*question))
-        held.asked = self._count
-        return held.value
+                self._step(asked, truths.of(*question))
+        asked.at = self._count
+        return asked.now.value
 
-    def _step(self, held: _Held, now: Truth) -> None:
-        held.run = held.run + 1 if now is held.latest else 1
-        held.latest = now
-        held.against = 0 if now is held.value else held.against + 1
-        if held.run >= self._scenes:
-            held.value, held.against = now, 0
-        elif held.against >= self._scenes:
-            held.value, held.against = Truth.UNKNOWN, 0
+    def _step(self, asked: _Asked, now: Truth) -> None:
+        held = asked.before = asked.now
+        run = held.run + 1 if now is held.latest else 1
+        value, against = held.value, 0 if now is held.value else held.against + 1
+        if run >= self._scenes:
+            value, against = now, 0
+        elif against >= self._scenes:
+            value, against = Truth.UNKNOWN, 0
+        asked.now = _Held(value, now, run, against)

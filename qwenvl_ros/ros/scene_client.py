@@ -41,7 +41,8 @@ class SceneClient:
     """What the node `qwenvl` sees, for a planner's node.
 
     Of each camera the scene with the newest stamp counts, whatever its status: an older one that comes late never
-    replaces it. A scene older than `max_age` by the node's clock is not used. Methods may be called from any thread.
+    replaces it. Of one image the model's answer counts, not what tracking had carried there before it came.
+    A scene older than `max_age` by the node's clock is not used. Methods may be called from any thread.
     `camera` may be left out while one camera is heard; with several it has to be named, as their ids have nothing to do
     with each other.
 
@@ -208,7 +209,7 @@ class SceneClient:
             known = self._cameras.get(scene.camera)
             if known is None or self._age(known.scene) < -AHEAD_S:
                 known = _Camera(scene, Hysteresis(self._scenes, self._max_age))
-            elif scene.stamp <= known.scene.stamp:
+            elif not _replaces(scene, known.scene):
                 return
             known.scene = scene
             known.settled.see(scene)
@@ -251,6 +252,12 @@ class SceneClient:
         finally:
             executor.remove_node(self._node)
             self._spinning.release()
+
+
+def _replaces(scene: Scene, known: Scene) -> bool:
+    if scene.stamp == known.stamp:
+        return scene.keyframe and scene.status.answered and not known.keyframe
+    return scene.stamp > known.stamp
 
 
 def _so(value: Any) -> bool:

@@ -125,6 +125,31 @@ def test_an_older_scene_that_comes_late_never_replaces_a_newer_one(planner, near
     assert client.holds(*ON, "front") is T
 
 
+@pytest.mark.parametrize("tracked", [Status.OK, Status.STALE])
+def test_the_answer_takes_the_place_of_what_tracking_said_of_the_same_image(planner, near, tracked):
+    """A camera that is slower than the model: its newest image is the one that the model was asked about."""
+    client = planner.client(hysteresis=2)
+    before, now = near.now() - SECOND // 10, near.now()
+    planner.say(client, scene(before, F), scene(now, status=tracked, objects=False, keyframe=False))
+    planner.say(client, scene(now, T))
+    assert client.trouble("front") == ""
+    assert [each.id for each in client.find("red cube", "front")] == ["red_cube_1"]
+    assert client.holds(*ON, "front") is U, "one image says so, not two"
+    planner.say(client, scene(now + 1, T))
+    assert client.holds(*ON, "front") is T
+
+
+def test_of_the_same_image_neither_tracking_nor_a_failure_takes_the_place_of_what_is_known(planner, near):
+    client = planner.client()
+    now = near.now()
+    planner.say(client, scene(now, T), scene(now, F, keyframe=False))
+    assert client.holds(*ON, "front") is T
+    planner.say(
+        client, scene(now + 1, keyframe=False), scene(now + 1, status=Status.BACKEND_FAILED, objects=False)
+    )
+    assert client.trouble("front") == "" and client.find("cube", "front")
+
+
 def test_a_scene_that_is_too_old_is_not_used(planner, near):
     client = planner.client(max_age=2.0)
     planner.say(client, scene(near.now() - 3 * SECOND))

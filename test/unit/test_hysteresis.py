@@ -56,6 +56,23 @@ def test_who_asks_late_is_told_the_same_as_long_as_the_last_scenes_agree():
     assert told([F, T, T], 3, ask_from=2) == [U]
 
 
+def test_another_scene_of_the_same_image_takes_the_place_of_the_last():
+    """What tracking says of an image, and then the model: one image is no two that agree."""
+    for scenes, truths in ((1, [T, F, U]), (2, [T, T, F, F, U, T, T]), (3, [F, F, F, T, T, T])):
+        held, heard = Hysteresis(scenes), []
+        for number, truth in enumerate(truths):
+            for other in (F, U, T, truth):
+                held.see(saying(other, number))
+                value = held.truth(*ON)
+            heard.append(value)
+        assert heard == told(truths, scenes)
+        late = Hysteresis(scenes)  # asked only now
+        for number, truth in enumerate(truths):
+            late.see(saying(T, number))
+            late.see(saying(truth, number))
+        assert late.truth(*ON) is told(truths, scenes, ask_from=len(truths) - 1)[0]
+
+
 def test_questions_are_kept_apart():
     held = Hysteresis(2)
     for number in range(2):
