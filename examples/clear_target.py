@@ -22,7 +22,7 @@ def clear(client: SceneClient, target: str, camera: str, timeout: float) -> int:
     """Wait until the target is seen, and say what is in its way; the exit status."""
     try:
         if not client.wait_until(lambda: client.find(target, camera), timeout):
-            print(f"no {target} is seen. {client.trouble(camera)}", file=sys.stderr)
+            print(f"no {target} is seen. {client.trouble(camera, target)}", file=sys.stderr)
             return 1
         scene = client.scene(camera)
         if scene is None or scene.status is not Status.OK:

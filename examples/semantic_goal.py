@@ -36,7 +36,7 @@ def send(node: Node, phrase: str, radius: float, viewpoint: Vector, camera: str,
             lambda: any(each.position for each in client.find(name, camera) or ()), timeout
         )
         if not placed and not client.find(name, camera):
-            raise NoPlace(f"no {name} is seen. {client.trouble(camera)}")
+            raise NoPlace(f"no {name} is seen. {client.trouble(camera, name)}")
         scene = client.scene(camera)
         if scene is None or scene.status is not Status.OK:
             raise NoPlace(f"nothing can be told: {client.trouble(camera)}")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isnan
 
-from qwenvl_ros.planning.truths import Truths, named, readable
+from qwenvl_ros.planning.truths import Truths, named, readable, unasked
 from qwenvl_ros.planning.words import names_of
 from qwenvl_ros.types import Occlusion, Scene, SceneObject, Truth
 
@@ -57,8 +57,11 @@ def next_free(scene: Scene, name: str, done: Collection[str] = ()) -> Choice:
 
     Raises:
         Unreadable: the scene's status is not OK.
+        LookupError: nothing has this name, and it was not asked for: that there is none cannot be told.
     """
     truths = Truths(readable(scene))
+    if why := unasked(scene, name):
+        raise LookupError(why)
     called, free, others = names_of(scene), [], {}
     for each in named(scene, name):
         found = _obstruction(truths, each)
@@ -118,7 +121,7 @@ def only(scene: Scene, name: str) -> SceneObject:
     found = named(scene, name)
     if not found:
         there = ", ".join(names_of(scene).values()) or "nothing"
-        raise LookupError(f"no {name!r} in the scene; there is {there}")
+        raise LookupError(unasked(scene, name) or f"no {name!r} in the scene; there is {there}")
     if len(found) > 1:
         raise LookupError(f"{name!r} may be any of {', '.join(each.id for each in found)}: give an id")
     return found[0]

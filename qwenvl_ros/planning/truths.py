@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from qwenvl_ros.grounding import called
+from qwenvl_ros.grounding import asked, called
 from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC, UNARY
 from qwenvl_ros.types import Scene, SceneObject, Status, Truth
 
 Fact = tuple[str, str, str]  # subject, predicate, object
 
+_NUMBER = re.compile(r"_\d+$")  # of an id
 _TURNED = {converse: predicate for predicate, converse in CONVERSE.items()}
 
 
@@ -38,6 +40,20 @@ def named(scene: Scene, name: str) -> tuple[SceneObject, ...]:
         return tuple(scene.objects)
     exact = tuple(each for each in scene.objects if each.id == name)
     return exact or tuple(each for each in scene.objects if each.query == name or called(each.label, name))
+
+
+def unasked(scene: Scene, name: str) -> str:
+    """Why it cannot be told that nothing has this name, "" if it can: no query of the scene means it.
+
+    A query means the name that it is, that one may call it by, or by which one may call it (grounding.called); an id
+    counts without its number. Without queries every object was asked for.
+    """
+    queries, kind = asked(scene.queries), _NUMBER.sub("", name)
+    meant = name in scene.queries or any(called(kind, each) or called(each, kind) for each in queries)
+    if not queries or meant or named(scene, name) or not name:
+        return ""
+    listed = ", ".join(map(repr, queries))
+    return f"{name!r} was not asked for, only {listed}: add it to the queries of scene_node"
 
 
 def check(predicate: str, object: str = "") -> None:

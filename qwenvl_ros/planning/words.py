@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from math import isnan
 
+from qwenvl_ros.grounding import asked
+from qwenvl_ros.planning.truths import unasked
 from qwenvl_ros.relations import SYMMETRIC
 from qwenvl_ros.types import Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
@@ -33,7 +35,8 @@ def describe(scene: Scene) -> list[str]:
     Objects are called by their label, or by their id where several share a label.
     """
     facts = [*visibility(scene), *relations(scene)]
-    return [*_failure(scene), *facts] or ["nothing there"]
+    only = f" of what was asked for: {', '.join(asked(scene.queries))}" if asked(scene.queries) else ""
+    return [*_failure(scene), *facts] or [f"nothing there{only}"]
 
 
 def changes(before: Scene | None, now: Scene) -> list[str]:
@@ -50,10 +53,12 @@ def changes(before: Scene | None, now: Scene) -> list[str]:
     old_names, names = names_of(before, now), names_of(now, before)
     here, gone = set(names.values()), set(old_names.values())
     new, gone = here - gone, gone - here
+    untold = {old_names[o.id] for o in before.objects if unasked(now, o.query or o.label)} & gone
     old_seen, old_facts = _seen(before, old_names), _related(essential(before), old_names)
     new_facts = _related(essential(now), names)
     lines = [f"new: {', '.join(sorted(new))}"] if new else []
-    lines += [f"gone: {', '.join(sorted(gone))}"] if gone else []
+    lines += [f"gone: {', '.join(sorted(gone - untold))}"] if gone - untold else []
+    lines += [f"not asked for any more: {', '.join(sorted(untold))}"] if untold else []
     lines += [
         text
         for (name, level, occluders), text in _seen(now, names).items()

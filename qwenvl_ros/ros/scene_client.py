@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.planning.hysteresis import Hysteresis
-from qwenvl_ros.planning.truths import check, named
+from qwenvl_ros.planning.truths import check, named, unasked
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.types import Scene, SceneObject, Status, Truth
 
@@ -98,7 +98,8 @@ class SceneClient:
     def find(self, name: str, camera: str = "") -> tuple[SceneObject, ...] | None:
         """The objects with this id, query or label (planning.truths.named); () = nothing there.
 
-        None where that cannot be told: no scene is fresh, or its answer could not be had, or was cut short before any.
+        None where that cannot be told: no scene is fresh, or its answer could not be had, or was cut short before any,
+        or the scene has queries and none of them means this (planning.truths.unasked).
 
         Raises:
             LookupError: several cameras are heard and none is named.
@@ -107,7 +108,7 @@ class SceneClient:
         if scene is None:
             return None
         found = named(scene, name)
-        return found if found or scene.status is Status.OK else None
+        return found if found or (scene.status is Status.OK and not unasked(scene, name)) else None
 
     def holds(self, predicate: str, subject: str, object: str = "", camera: str = "") -> Truth:
         """Whether a relation holds, converses too; subject and object are ids or names, "" for any.
@@ -124,8 +125,10 @@ class SceneClient:
             found = self._fresh(camera)
             return found.settled.truth(predicate, subject, object) if found else Truth.UNKNOWN
 
-    def trouble(self, camera: str = "") -> str:
+    def trouble(self, camera: str = "", name: str = "") -> str:
         """Why nothing can be told, with what to do about it; "" while the newest scene is fresh and OK.
+
+        name: of what find() could not tell; then also that it was not asked for.
 
         Raises:
             LookupError: several cameras are heard and none is named.
@@ -147,7 +150,11 @@ class SceneClient:
                 "come, is use_sim_time alike everywhere, is max_age above the time an answer takes?"
             )
         scene = found.scene
-        return "" if scene.status is Status.OK else f"{scene.status.name}: {scene.status_message}"
+        return (
+            unasked(scene, name)
+            if scene.status is Status.OK
+            else f"{scene.status.name}: {scene.status_message}"
+        )
 
     def wait_until(self, wanted: Callable[[], Any] | tuple[str, ...], timeout: float) -> bool:
         """Wait until it is so, asked again with each scene; False after `timeout` seconds (see trouble).

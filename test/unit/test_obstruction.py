@@ -132,6 +132,14 @@ def test_of_a_kind_that_is_not_there_none_is_chosen():
     assert found.object is None and found.others == {}
 
 
+@pytest.mark.parametrize("ask", [next_free, clearing, only])
+def test_of_what_was_not_asked_for_it_is_not_said_that_there_is_none(ask):
+    made = scene(A, *clear("cube_a"), queries=("cube", "mug"))
+    with pytest.raises(LookupError, match="'bottle' was not asked for, only 'cube', 'mug': add it"):
+        ask(made, "bottle")
+    assert next_free(made, "mug").object is None and next_free(made, "cube").object == A
+
+
 def test_the_order_goes_from_the_top_down_and_from_the_front_back():
     # c is on b, b hides the mug, a is on the mug.
     made = scene(

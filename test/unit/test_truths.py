@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes_by_hand import fact, scene, thing
 
-from qwenvl_ros.planning.truths import Truths, Unreadable, any_of, named, readable
+from qwenvl_ros.planning.truths import Truths, Unreadable, any_of, named, readable, unasked
 from qwenvl_ros.relations import PREDICATES
 from qwenvl_ros.types import Status, Truth
 
@@ -79,6 +79,32 @@ def test_names():
     # An id is an id, even if it could be the name of something else.
     odd = scene(thing("cube", "blue sphere"), CUBE)
     assert [each.id for each in named(odd, "cube")] == ["cube"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "name", "asked"),
+    [
+        ((), "table", True),
+        (("", " "), "table", True),  # as every object
+        (("mug", "bowl"), "mug", True),
+        (("mug", "bowl"), "The Mugs", True),
+        (("mug", "bowl"), "red mug", True),
+        (("mug", "bowl"), "table", False),
+        (("red mug",), "mug", True),
+        (("red mug",), "blue mug", False),
+        (("cube on the table",), "table", False),
+        (("the round one",), "the round one", True),
+        (("the round one",), "sphere", False),
+        (("red mug",), "red_mug_12", True),
+        (("red mug",), "blue_mug_1", False),
+        (("mug",), "", True),  # anything
+        (("table",), "cube", True),  # it is there
+    ],
+)
+def test_what_was_not_asked_for(queries, name, asked):
+    why = unasked(scene(CUBE, queries=queries), name)
+    assert (why == "") is asked
+    assert asked or f"{name!r} was not asked for, only {queries[0]!r}" in why
 
 
 def test_of_several_of_a_name_it_is_enough_that_one_does():

@@ -88,6 +88,14 @@ def test_nothing_there_differs_from_no_answer():
     assert cut == ["truncated", "red cube 100 % visible"]
 
 
+def test_nothing_is_said_of_what_was_not_asked_for():
+    asked = scene(queries=("mug", "bowl"))
+    assert describe(asked) == ["nothing there of what was asked for: mug, bowl"]
+    mug, ball = thing("mug_1", "mug"), thing("ball_1", "sphere", query="the round one")
+    assert changes(scene(CUBE, mug, ball), asked) == ["gone: mug", "not asked for any more: red cube, sphere"]
+    assert changes(scene(ball), scene(queries=("the round one",))) == ["gone: sphere"]
+
+
 def test_the_first_scene_is_all_news():
     hidden = thing("cone_1", "white cone", 0.4, occlusion=Occlusion.HEAVY)
     first = scene(
