@@ -18,6 +18,7 @@ from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros.conversions.camera import header_of
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.ros.interrupt import Interrupt
+from qwenvl_ros.ros.transport import check_topic
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.types import Scene
 
@@ -139,6 +140,8 @@ def listen(
     Raises:
         SettingError: the truth or the scenes cannot be used.
     """
+    for setting, topic in (("truth", truth), ("scenes", scenes)):
+        check_topic(setting, topic)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     with Interrupt() as interrupt:
         node = rclpy.create_node("score")

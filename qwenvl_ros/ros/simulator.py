@@ -19,7 +19,6 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
 
@@ -28,6 +27,7 @@ from qwenvl_ros.ros.conversions import camera as convert
 from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.ros.interrupt import Interrupt
 from qwenvl_ros.ros.simulator_settings import SimulatorSettings
+from qwenvl_ros.ros.starting import start
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.sim.gl import NoOpenGL
 from qwenvl_ros.sim.oracle import WORLD
@@ -159,9 +159,8 @@ class Simulator(Node):
 
 def main(arguments: Sequence[str] | None = None, defaults: SimulatorSettings | None = None) -> int:
     """Run the node until it is told to stop; returns the exit status."""
-    rclpy.init(
-        args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO
-    )
+    if not start("simulator", arguments):
+        return 1
     node = None
     with Interrupt() as interrupt:
         try:

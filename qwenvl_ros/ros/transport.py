@@ -25,10 +25,19 @@ def check_topics(camera: str, settings: CameraSettings) -> None:
         SettingError: a name that ROS does not allow, and why.
     """
     for kind, topic in topics(camera, settings).items():
-        try:
-            validate_topic_name(topic)
-        except InvalidTopicNameException as error:
-            raise SettingError(f"{camera}.{kind}_topic = {topic!r} is no topic name: {error}") from error
+        check_topic(f"{camera}.{kind}_topic", topic)
+
+
+def check_topic(setting: str, topic: str) -> None:
+    """Whether ROS can subscribe to what a setting names.
+
+    Raises:
+        SettingError: it is no topic name, and why.
+    """
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        raise SettingError(f"{setting} = {topic!r} is no topic name: {error}") from error
 
 
 def look(node: Node, name: str, camera: Camera) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import MAX_OBJECTS, sample
 from qwenvl_ros.sim.truth import truth
 from qwenvl_ros.types import Depth, Image, Intrinsics, Pose, Scene
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # topics and frames begin with it
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,16 @@ class Show:
     """Draws what the cameras see at any time; a context manager, used in the thread that makes it.
 
     Raises:
-        SettingError: a setting is out of its range, or camera names are missing or double.
+        SettingError: a setting is out of its range, or camera names are missing, double or impossible.
     """
 
     def __init__(self, settings: ShowSettings) -> None:
         validate(settings)
         names = settings.cameras
-        if not names or len(set(names)) < len(names) or not all(names):
+        if not names or len(set(names)) < len(names):
             raise SettingError(f"cameras = {list(names)} must be at least one name, each given once")
+        if bad := [name for name in names if not _NAME.fullmatch(name)]:
+            raise SettingError(f"cameras = {bad}: a name is letters, digits and _, a letter first")
         if settings.fewest > settings.most:
             raise SettingError(f"fewest = {settings.fewest} objects are more than most = {settings.most}")
         self.settings = settings

@@ -14,6 +14,7 @@ from std_msgs.msg import String
 
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.ros.conversions.scene import to_message
+from qwenvl_ros.tools import cli
 from qwenvl_ros.types import Box, Scene, SceneObject
 
 MUG = SceneObject("mug_1", "mug", Box(10, 10, 110, 110), "", 0.9)
@@ -134,3 +135,16 @@ def test_stamps_that_never_meet_and_two_cameras_are_told(near, run):
         (scenes, lambda stamp: seen(stamp, camera="right")),
     )
     assert status == 1 and "scenes of left and right: choose one with --camera" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--truth", "/a b"], "truth = '/a b' is no topic name"),
+        (["--truth", "/a", "--scenes", "/1bad"], "scenes = '/1bad' is no topic name"),
+    ],
+)
+def test_a_topic_that_cannot_be_is_told_in_a_line(capsys, arguments, says):
+    assert cli.main(["score", *arguments]) == 1
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("qwenvl:")]
+    assert says in line
