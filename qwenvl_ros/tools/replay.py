@@ -45,6 +45,8 @@ from qwenvl_ros.tracking import TrackingSettings
 from qwenvl_ros.zoo import ModelSettings
 
 _MOST_DIFFERENCES = 50  # lines that are printed
+_OF_LIVE = {"--live", "--topics", "--fps"}
+_OF_LIVE_ONLY = {"--speed", "--loop", "--delay"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.live:
         return _live(args)
+    if given := sorted(_given(args) & _OF_LIVE_ONLY):
+        raise ToolError(f"{', '.join(given)}: only with --live")
     if not (args.output or args.jsonl or args.expect):
         raise ToolError("give OUT, --jsonl FILE or --expect FILE: where the scenes go (or --live)")
     try:
@@ -104,9 +108,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _live(args: argparse.Namespace) -> int:
-    if args.output or args.jsonl or args.expect:
+    if given := sorted(_given(args) - _OF_LIVE - _OF_LIVE_ONLY):
         raise ToolError(
-            "--live publishes what IN holds and makes no scenes: leave OUT, --jsonl and --expect out"
+            f"--live publishes what was recorded and makes no scenes: leave out {', '.join(given)}"
         )
     if not args.speed > 0 or args.delay < 0:
         raise ToolError(
@@ -118,6 +122,15 @@ def _live(args: argparse.Namespace) -> int:
         raise no_ros(error) from error
     settings = read_settings(args, InputSettings)
     return main(args.input, settings, speed=args.speed, loop=args.loop, delay=args.delay)
+
+
+def _given(args: argparse.Namespace) -> set[str]:
+    """The options that are not at their defaults; OUT among them."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args([str(args.input)]))
+    names = {name for name, default in defaults.items() if getattr(args, name) != default}
+    return {"OUT" if name == "output" else f"--{name}".replace("_", "-").replace(".", "-") for name in names}
 
 
 def _replay(args: argparse.Namespace) -> int:

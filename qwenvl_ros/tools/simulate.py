@@ -20,22 +20,23 @@ from qwenvl_ros.tools import ToolError, no_ros
 from qwenvl_ros.tools._options import add_settings, read_settings
 
 _EPOCH = 1_700_000_000_000_000_000  # nanoseconds: the first stamp of every bag
+_FRAMES = 100  # of a bag
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The simulator's parameters as options, and those of a bag."""
     add_settings(parser, SimulatorSettings)
     parser.add_argument("--bag", type=Path, help="write here: FILE.mcap for one file, else a rosbag2 folder")
-    parser.add_argument(
-        "--frames", type=int, default=100, help="images of each camera in the bag (default: 100)"
-    )
+    parser.add_argument("--frames", type=int, help=f"images of each camera in the bag (default: {_FRAMES})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Publish until told to stop, or write the bag; returns the exit status."""
     settings = read_settings(args, SimulatorSettings)
     if args.bag is not None:
-        return record(settings, args.frames, args.bag)
+        return record(settings, _FRAMES if args.frames is None else args.frames, args.bag)
+    if args.frames is not None:
+        raise ToolError("--frames is of a bag: give --bag as well")
     try:
         from qwenvl_ros.ros.simulator import main
     except ImportError as error:

@@ -265,6 +265,8 @@ def test_what_cannot_be_written_is_said_in_one_line(bag, tmp_path, capsys):
     assert bag.read_bytes() == before
     assert simulate(tmp_path / "x.mcap", "--frames", "0") == 1
     assert "--frames" in capsys.readouterr().err
+    assert main(["simulate", "--frames", "5"]) == 1
+    assert "give --bag as well" in capsys.readouterr().err
     assert simulate(tmp_path / "x.mcap", "--rate-hz", "0") == 1
     assert "rate_hz" in capsys.readouterr().err
     (tmp_path / "file").write_text("")

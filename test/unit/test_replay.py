@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -407,8 +408,7 @@ def test_what_is_asked_for_is_looked_for(engine):
         (["bag", "new.mcap", "--pose", "0 0", "--target-frame", "map"], "not the 7"),
         (["bag", "new.mcap", "--expect", "nothing.jsonl"], "cannot be read"),
         (["bag", "new.mcap", "--expect", "notes.txt"], "line 1"),
-        (["bag", "new.mcap", "--live"], "leave OUT"),
-        (["--live", "bag", "--speed", "0"], "above 0"),
+        (["bag", "new.mcap", "--speed", "2", "--loop"], "--loop, --speed: only with --live"),
         (["bag", "notes.txt/new.mcap"], "cannot be written"),
         (["bag", "new.mcap", "--model", "gpt"], "no model 'gpt'"),
     ],
@@ -426,6 +426,20 @@ def test_what_cannot_be_done_is_one_line_with_the_remedy(engine, capsys, argumen
     assert len(captured.err.strip().splitlines()) == 1
     assert sorted(each.name for each in Path().iterdir()) == before
     assert Path("old.mcap").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["new.mcap"], "leave out OUT"),
+        (["--find", "mug", "--rate", "2", "--tracking"], "leave out --find, --rate, --tracking"),
+        (["--topics", "/a", "--fps", "5", "--loop", "--vllm-seed", "3"], "leave out --vllm-seed"),
+        (["--speed", "0"], "above 0"),
+    ],
+)
+def test_what_a_live_recording_takes_no_notice_of_is_refused(capsys, arguments, says):
+    assert cli.main(["replay", "--live", "bag", *arguments]) == 1
+    assert re.search(f"{says}(,|$)", capsys.readouterr().err)
 
 
 def test_a_folder_can_be_written_too(engine):
