@@ -117,19 +117,23 @@ def main(path: Path, settings: InputSettings, *, speed: float, loop: bool, delay
 
 def _play(tape: Tape, player: Player, loop: bool, delay: float) -> None:
     if not player.topics:
-        raise BagError("there is nothing to publish: no type of its topics is installed")
+        raise _nothing("no type of its topics is installed" if tape.channels else "it has no topic", tape)
     print(f"publishes /clock, {', '.join(player.topics)}", flush=True)
     while True:
         records = (each for each in tape.records() if each.channel.topic in player.topics)
         first = next(records, None)
         if first is None:
-            raise BagError("there is nothing to publish: it holds no message")
+            raise _nothing("it holds no message", tape)
         player.wait(first.time, delay)
         delay = 0.0
         for _ in tqdm(player.play(chain([first], records)), total=tape.count, unit="message"):
             pass
         if not loop:
             return
+
+
+def _nothing(why: str, tape: Tape) -> BagError:
+    return BagError("; ".join([f"there is nothing to publish: {why}", *tape.damage]))
 
 
 class Tape:

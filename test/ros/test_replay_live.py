@@ -15,6 +15,7 @@ import pytest
 import recordings
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from recordings import STRING, camera_info, image, make, stamp
+from rosbags.rosbag2 import Writer
 from rosgraph_msgs.msg import Clock
 from scripted_node import ANSWER
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -197,9 +198,16 @@ def test_replay_and_a_live_node_make_the_same_scenes(near, start, live, tmp_path
 
 
 def test_what_cannot_be_published_is_refused(bag, tmp_path, capsys):
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(b"not a recording")
+    silent = tmp_path / "silent"
+    with Writer(silent, version=9) as writer:
+        writer.add_connection("/note", STRING, typestore=recordings.ROS2)
     for arguments, says in (
         ((bag, "--topics", "/nothing"), "has no topic /nothing"),
-        ((recordings.write(tmp_path / "empty", []),), "nothing to publish"),
+        ((recordings.write(tmp_path / "empty", []),), "nothing to publish: it has no topic\n"),
+        ((broken,), "nothing to publish: it has no topic; broken.mcap: it is damaged ("),
+        ((silent,), "nothing to publish: it holds no message\n"),
         ((tmp_path / "missing.mcap",), "is no recording"),
     ):
         assert cli.main(["replay", "--live", *map(str, arguments)]) == 1
