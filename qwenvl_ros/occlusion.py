@@ -27,8 +27,7 @@ Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
 Labels = NDArray[np.int32]
 
-BORDER = 1.0  # pixels from the border of the image within which a box touches it, in any case
-_STEPS = 1.5 / 1000  # the same as a share of the image's size
+_BORDER, _STEPS = 1.0, 1.5 / 1000  # pixels, and share of the image, from the border within which a box touches it
 _ABOVE = 0.01  # metres, at the least, by which what the upper border cuts off goes on above it
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large
@@ -103,7 +102,7 @@ def classify(visible_fraction: float) -> Occlusion:
 def truncated(box: Box, width: int, height: int) -> bool:
     """Whether a box comes to the border of a width x height image.
 
-    A model answers on a grid of 1000 steps and mostly says 1 or 999 there, which is more than BORDER in a large image.
+    A model answers on a grid of 1000 steps and may say 1 or 999 there, which is more than a pixel of a large image.
     """
     across, down = _margin(width), _margin(height)
     return (
@@ -112,7 +111,7 @@ def truncated(box: Box, width: int, height: int) -> bool:
 
 
 def _margin(side: int) -> float:
-    return max(BORDER, _STEPS * side)
+    return max(_BORDER, _STEPS * side)
 
 
 def estimate(
