@@ -2,7 +2,9 @@
 
 One to one, for the least total cost (scipy.optimize.linear_sum_assignment). The cost of a pair, [0, 1], weighs how
 far apart the two are, whether they are called alike, and how their colours differ; pairs that are too far apart, or
-too different altogether, are never made.
+too different altogether, are never made. In space centres are those of visible surfaces, which move as more of a large
+thing comes into sight. Where positions speak against a pair whose boxes agree, as those of things that swapped places
+do, it is made only where no other fits either, and only of what was followed there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ _PLACE, _LABEL, _COLOUR = 0.5, 0.2, 0.3
 _MOST = 0.5  # cost from which on two sights are two objects
 _NEAR, _FASTER = 0.5, 1.0  # of the boxes' size, and so much more for each second unseen: reach in the image
 _NEAR_M, _FASTER_M = 0.15, 0.5  # metres, and metres a second: the same in space
+_NEAR_OF_EXTENT = 0.5  # of the larger extent: reach in space of what is so large that this is more
+_SAME_BOX = 0.5  # intersection over union of two boxes that agree
+_AGAINST = 0.5  # least share of the reach of a pair that positions speak against
 _NEVER = 10.0
 
 
@@ -30,14 +35,15 @@ class Sight:
     """An object at the time of the keyframe.
 
     called: its query or label. position: metres in a frame that both sights share and that stays where it is, None =
-    unknown. unseen: seconds since it was followed last, 0 for what is followed or new. drift: pixels that it went on by
-    meanwhile, right and down, if it kept its pace.
+    unknown. extent: its longest side, metres, 0 = unknown. unseen: seconds since it was followed last, 0 for what is
+    followed or new. drift: pixels that it went on by meanwhile, right and down, if it kept its pace.
     """
 
     box: Box
     called: str
     looks: Looks
     position: Vector | None
+    extent: float = 0.0
     unseen: float = 0.0
     drift: tuple[float, float] = (0.0, 0.0)
 
@@ -59,10 +65,17 @@ def pair(new: Sequence[Sight], known: Sequence[Sight]) -> dict[int, int]:
 def _cost(new: Sight, known: Sight) -> float:
     size = sqrt(sqrt(new.box.area * known.box.area))
     reach = (_NEAR + _FASTER * known.unseen) * size
-    place = min(1.0 - new.box.iou(known.box), _astray(new.box.centre, known) / reach)
+    iou = new.box.iou(known.box)
+    place = min(1.0 - iou, _astray(new.box.centre, known) / reach)
     if new.position is not None and known.position is not None:
-        away = dist(new.position, known.position) / (_NEAR_M + _FASTER_M * known.unseen)
-        place = min(place, away) if away < 1.0 else _NEVER
+        near = max(_NEAR_M, _NEAR_OF_EXTENT * max(new.extent, known.extent))
+        away = dist(new.position, known.position) / (near + _FASTER_M * known.unseen)
+        if away < 1.0:
+            place = min(place, away)
+        elif known.unseen or iou < _SAME_BOX:
+            return _NEVER
+        else:
+            place = max(place, _AGAINST)
     if place >= 1.0:
         return _NEVER
     called = 0.0 if new.called.casefold() == known.called.casefold() else 1.0

@@ -27,7 +27,7 @@ class TrackSettings:
     )
     max_age: float = setting(
         10.0,
-        "Objects are carried on for at most so long after the last image that the model answered.",
+        "An object is carried on for at most so long after the last image in which the model saw it.",
         unit="s",
         minimum=0.1,
         maximum=3600.0,

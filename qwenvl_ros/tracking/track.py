@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import TypeVar
 
 from qwenvl_ros.tracking.flow import Grey, Motion, Points
 from qwenvl_ros.tracking.looks import Looks
 from qwenvl_ros.types import Box, Detection, Vector
+
+T = TypeVar("T")
 
 _PLACES = 256  # frames for which a track remembers where it was
 _PACE = 500_000_000  # nanoseconds over which the pace is taken
@@ -33,14 +35,17 @@ class Carried:
 class Track:
     """State of one object; boxes are in pixels of the image and may reach beyond it.
 
-    points: (N, 2) float32, those of its points that are still followed, pixels of Grey; begun: how many there were at
-    the keyframe. strayed: variance of the box's edges, square pixels. lost: stamp at which it was last in view, None
-    while it is followed. places: (stamp, box) of the last frames in which it was, the keyframe's at least. positions:
-    (stamp, metres in the reference frame; None = unknown or in a frame that moves) of those that a scene was made of.
+    seen: stamp of the last image in which the model saw it. points: (N, 2) float32, those of its points that are still
+    followed, pixels of Grey; begun: how many there were at the keyframe. strayed: variance of the box's edges, square
+    pixels. lost: stamp at which it was last in view, None while it is followed. places: (stamp, box) of the last frames
+    in which it was, the keyframe's at least. positions: (stamp, metres in the reference frame; None = unknown or in a
+    frame that moves) of those that a scene was made of. extent: its longest side in the last scene that knew it,
+    metres, 0 = unknown.
     """
 
     id: str
     detection: Detection
+    seen: int
     looks: Looks
     box: Box
     points: Points
@@ -49,6 +54,7 @@ class Track:
     lost: int | None = None
     places: deque[tuple[int, Box]] = field(default_factory=lambda: deque(maxlen=_PLACES))
     positions: deque[tuple[int, Vector | None]] = field(default_factory=lambda: deque(maxlen=_PLACES))
+    extent: float = 0.0
 
     def move(self, motion: Motion, points: Points, grey: Grey, seconds: float) -> None:
         """Follow a motion; points: those of it that are left, in the image `grey`; seconds: how long it took."""
@@ -62,18 +68,18 @@ class Track:
 
     def place(self, stamp: int) -> Box:
         """Its box at a stamp, the nearest one where it was not followed then."""
-        before = [each for each in self.places if each[0] <= stamp]
-        after = [each for each in self.places if each[0] > stamp]
-        if not before or not after:
-            return before[-1][1] if before else after[0][1]
-        (start, box), (end, then) = before[-1], after[0]
-        share = (stamp - start) / (end - start)
-        mixed = (1 - share) * np.array(box.corners) + share * np.array(then.corners)
-        return Box(*mixed.tolist())
+        before, after, share = _around(self.places, stamp)
+        return Box(*_mixed(before.corners, after.corners, share))
 
     def position(self, stamp: int) -> Vector | None:
-        """Where it stood at a stamp, or at the nearest one of which a scene was made; None = not known."""
-        return min(self.positions, key=lambda each: abs(each[0] - stamp), default=(0, None))[1]
+        """Where it stood at a stamp, between the scenes around it, or in the nearest one; None = not known."""
+        if not self.positions:
+            return None
+        before, after, share = _around(self.positions, stamp)
+        if before is None or after is None:
+            return before if share < 0.5 else after
+        x, y, z = _mixed(before, after, share)
+        return (x, y, z)
 
     def drift(self, seconds: float) -> tuple[float, float]:
         """Pixels that it goes on by in so long at the pace that it had last, right and down."""
@@ -87,3 +93,18 @@ class Track:
         x_min, y_min = max(self.box.x_min, 0.0), max(self.box.y_min, 0.0)
         x_max, y_max = min(self.box.x_max, float(width)), min(self.box.y_max, float(height))
         return Box(x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None
+
+
+def _around(known: Sequence[tuple[int, T]], stamp: int) -> tuple[T, T, float]:
+    """What is known before and after a stamp, and how far from the one to the other that is; the nearest one twice
+    where there is no other."""
+    after = next((n for n, (then, _) in enumerate(known) if then > stamp), len(known))
+    if after in (0, len(known)):
+        nearest = known[0] if after == 0 else known[-1]
+        return nearest[1], nearest[1], 0.0
+    (start, one), (end, other) = known[after - 1], known[after]
+    return one, other, (stamp - start) / (end - start)
+
+
+def _mixed(one: Sequence[float], other: Sequence[float], share: float) -> list[float]:
+    return [(1.0 - share) * a + share * b for a, b in zip(one, other, strict=True)]

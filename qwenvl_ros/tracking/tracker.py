@@ -112,7 +112,7 @@ class Tracker:
 
         Returns the scene with stable ids. One whose answer was not had or read is returned as it is and changes
         nothing, and so is one from before time jumped back or the camera changed the size of its images. A TRUNCATED
-        one may lack objects: those are followed on.
+        one may lack objects: those are followed on, for tracks.max_age after the model saw them last.
         """
         before = self._keyframe
         if before is not None and before.stamp - scene.stamp > self.jump_back * _SECOND:
@@ -140,10 +140,11 @@ class Tracker:
 
     def learn(self, scene: Scene) -> None:
         """Take over where the objects of the newest frame's scene are."""
-        seen = {each.id: _fixed_position(each, scene) for each in scene.objects}
+        seen = {each.id: each for each in scene.objects}
         for track in self._live():
             if track.id in seen:
-                track.positions.append((scene.stamp, seen[track.id]))
+                track.positions.append((scene.stamp, _fixed_position(seen[track.id], scene)))
+                track.extent = _extent(seen[track.id]) or track.extent
 
     def _live(self) -> list[Track]:
         return [each for each in self._tracks if each.lost is None]
@@ -164,7 +165,7 @@ class Tracker:
             each for each in self._tracks if each.lost is None or each.lost >= oldest or each.id in shown
         ]
         new = [
-            Sight(each.box, each.query or each.label, look, _fixed_position(each, scene))
+            Sight(each.box, each.query or each.label, look, _fixed_position(each, scene), _extent(each))
             for each, look in zip(scene.objects, looks, strict=True)
         ]
         known = []
@@ -172,7 +173,7 @@ class Tracker:
             called = each.detection.query or each.detection.label
             unseen = 0.0 if each.lost is None else max(0.0, (scene.stamp - each.lost) / _SECOND)
             box, position = each.place(scene.stamp), each.position(scene.stamp)
-            known.append(Sight(box, called, each.looks, position, unseen, each.drift(unseen)))
+            known.append(Sight(box, called, each.looks, position, each.extent, unseen, each.drift(unseen)))
         return {one: self._tracks[other] for one, other in pair(new, known).items()}
 
     def _begun(
@@ -186,12 +187,15 @@ class Tracker:
             track = Track(
                 id=before.id if before is not None else self._new_id(each.id),
                 detection=Detection(each.label, each.query, each.box, each.score),
+                seen=scene.stamp,
                 looks=looks[index],
                 box=each.box,
                 points=points[index],
                 begun=len(points[index]),
+                extent=_extent(each),
             )
             if before is not None:
+                track.extent = track.extent or before.extent
                 track.places.extend(place for place in before.places if place[0] < scene.stamp)
                 track.positions.extend(stood for stood in before.positions if stood[0] < scene.stamp)
             track.note_place(scene.stamp)
@@ -241,12 +245,13 @@ class Tracker:
             self._step([each for each in unsure if each.lost is None], path[middle:])
 
     def _check(self, tracks: Sequence[Track]) -> None:
-        """Give up the tracks whose box in the newest frame does not hold their object any more."""
+        """Give up the tracks whose box in the newest frame does not hold their object any more, and those too old."""
         newest = self._newest
         assert newest is not None
+        oldest = newest.stamp - self.settings.max_age * _SECOND
         for track in tracks:
             box = track.inside(newest.width, newest.height)
-            gone = box is None or box.area < _IN_VIEW * track.box.area
+            gone = track.seen < oldest or box is None or box.area < _IN_VIEW * track.box.area
             if gone or share(track.looks, newest.image, track.box) < _RECOGNISED * track.looks.share:
                 track.lost = newest.stamp
 
@@ -254,6 +259,11 @@ class Tracker:
 def _fixed_position(seen: SceneObject, scene: Scene) -> Vector | None:
     """Where an object of a scene is, unless that is told in a frame that moves with the camera."""
     return seen.position if scene.reference_frame != scene.frame_id else None
+
+
+def _extent(seen: SceneObject) -> float:
+    """Its longest side, metres; 0 = unknown."""
+    return max(seen.size) if seen.size is not None else 0.0
 
 
 def _renamed(scene: Scene, names: dict[str, str]) -> Scene:

@@ -77,10 +77,39 @@ def test_names_decide_between_two_answers_on_one_object():
 def test_positions_decide_where_both_are_known():
     near, far = (0.5, 0.0, 0.0), (1.5, 0.0, 0.0)
     known = [at(100, 100, position=near)]
-    assert pair([at(100, 100, position=far)], known) == {}, "what is in front of it now"
+    hidden = [replace(known[0], unseen=0.3)]
+    assert pair([at(100, 100, position=far)], hidden) == {}, "what is in front of it now"
     assert pair([at(180, 100, position=(0.52, 0.0, 0.0))], known) == {0: 0}, "the camera turned"
     assert pair([at(100, 100)], known) == {0: 0}, "without depth"
     assert pair([at(100, 100, position=(0.9, 0.0, 0.0))], [replace(known[0], unseen=1.0)]) == {0: 0}
+
+
+@pytest.mark.parametrize("unseen", [0.0, 0.3], ids=["followed", "lost"])
+def test_things_that_swap_places_keep_their_ids(unseen):
+    """Where each stands now the other one stood in the image, but not in space, give or take what depth is off by."""
+    left, right = (0.5, 0.2, 0.0), (0.5, -0.2, 0.0)
+    known = [at(100, 100, position=left, unseen=unseen), at(300, 100, position=right, unseen=unseen)]
+    off_left, off_right = (0.53, 0.2, 0.0), (0.47, -0.2, 0.0)
+    assert pair([at(100, 100, position=off_right), at(300, 100, position=off_left)], known) == {0: 1, 1: 0}
+    assert pair([at(100, 100, position=off_left), at(300, 100, position=off_right)], known) == {0: 0, 1: 1}
+
+
+def test_what_is_followed_stays_itself_where_only_its_position_is_off():
+    """In base_link, on a robot that turns, a position that is 0.2 s old."""
+    known = at(100, 100, position=(2.0, 0.0, 0.0))
+    swept = at(108, 100, position=(2.0, 0.2, 0.0))
+    assert swept.box.iou(known.box) > 0.7
+    assert pair([swept], [known]) == {0: 0}
+    assert pair([at(120, 100, position=(2.0, 0.2, 0.0))], [known]) == {}, "the boxes do not agree"
+    assert pair([swept], [replace(known, unseen=0.05)]) == {}, "it was not followed there"
+
+
+def test_the_centre_of_a_large_thing_moves_as_more_of_it_comes_into_sight():
+    """Half a sofa, lost for a moment, and then all of it."""
+    half = at(0, 100, "sofa", size=200.0, position=(3.0, 1.5, 0.4), extent=1.0, unseen=0.1)
+    whole = at(0, 60, "sofa", size=280.0, position=(3.0, 0.9, 0.4), extent=2.0)
+    assert pair([whole], [half]) == {0: 0}
+    assert pair([replace(whole, extent=0.3)], [replace(half, extent=0.3)]) == {}, "no thing of 0.3 m does"
 
 
 def test_one_stranger_does_not_upset_the_others():

@@ -118,6 +118,43 @@ def test_ids_stay_when_the_robot_drives_and_answers_are_late(clip):
     assert all(second[name] == first[name] for name in first.keys() & second.keys())
 
 
+def swept(scene, whose, lanes, pace=1.0):
+    """A scene in base_link before which a row of things goes by, pace metres a second, one each 4/15 m."""
+    gone_by = pace * scene.stamp / SECOND
+    objects = [
+        replace(each, position=(2.0, 4 / 15 * lanes.index(whose[each.id]) - gone_by, 0.0))
+        for each in scene.objects
+    ]
+    return replace(scene, objects=tuple(objects), reference_frame="base_link")
+
+
+def test_ids_stay_where_things_go_by_and_scenes_are_rare(clip):
+    """Half way between two scenes everything stood where its neighbour stands in the nearer one."""
+    tracker, keyframe, lanes = Tracker(), answer(clip[0]), [each.id for each in clip[0].things]
+    scene = tracker.adopt(swept(keyframe, owners(keyframe, clip[0]), lanes), clip[0].frame)
+    first = owners(scene, clip[0])
+    for number, moment in enumerate(clip[1:17], 1):
+        followed = tracker.advance(moment.frame)
+        if number % 8 == 0:
+            found = [each for each in scene.objects if each.id in boxes_of(followed)]
+            tracker.learn(swept(replace(scene, objects=tuple(found), stamp=moment.frame.stamp), first, lanes))
+    late = answer(clip[12], -1)
+    second = owners(tracker.adopt(swept(late, owners(late, clip[12]), lanes), clip[12].frame), clip[12])
+    assert len(first.keys() & second.keys()) >= 0.8 * len(second)
+    assert all(second[name] == first[name] for name in first.keys() & second.keys())
+
+
+def test_what_flow_follows_keeps_its_id_though_its_position_is_of_an_older_scene(clip):
+    tracker, keyframe, lanes = Tracker(), answer(clip[0]), [each.id for each in clip[0].things]
+    scene = tracker.adopt(swept(keyframe, owners(keyframe, clip[0]), lanes, 0.6), clip[0].frame)
+    first = owners(scene, clip[0])
+    advance(tracker, clip[1:6])  # 0.33 s, in which all went by 0.2 m
+    prompt = answer(clip[5], -1)
+    second = owners(tracker.adopt(swept(prompt, owners(prompt, clip[5]), lanes, 0.6), clip[5].frame), clip[5])
+    assert len(first.keys() & second.keys()) >= 0.8 * len(second)
+    assert all(second[name] == first[name] for name in first.keys() & second.keys())
+
+
 def test_relations_get_the_stable_ids_too(clip):
     tracker = Tracker()
     tracker.adopt(answer(clip[0]), clip[0].frame)
@@ -300,6 +337,31 @@ def test_a_good_keyframe_takes_away_what_it_does_not_show_and_a_truncated_one_do
     kept = tracker.adopt(whole, clip[4].frame)
     assert set(boxes_of(tracker.followed())) == {each.id for each in kept.objects}
     assert kept.objects[0].id in {each.id for each in first.objects}
+
+
+def test_what_only_truncated_answers_ever_named_is_not_followed_for_longer_than_max_age(clip):
+    """Of a still picture each names the first thing and another ghost."""
+    tracker, still = Tracker(TrackSettings(max_age=3.0)), clip[0].frame
+    real, *others = answer(clip[0]).objects
+    counts = []
+    for number in range(12):
+        stamp = number * SECOND
+        ghost = replace(others[number % len(others)], id=f"ghost{number}_1", label=f"ghost {number}")
+        box = Box(*(v + 3.0 * number for v in ghost.box.corners))
+        cut = replace(
+            answer(clip[0]),
+            stamp=stamp,
+            keyframe_stamp=stamp,
+            objects=(real, replace(ghost, box=box)),
+            status=Status.TRUNCATED,
+        )
+        frame = replace(still, stamp=stamp)
+        tracker.advance(frame)
+        kept = tracker.adopt(cut, frame)
+        counts.append(len(tracker.followed().objects))
+        assert kept.objects[0].id in boxes_of(tracker.followed())
+    assert counts[2] == 4, "what a truncated answer lacks is followed on"
+    assert max(counts) <= 5 and kept.objects[0].id == real.id
 
 
 def test_an_answer_without_objects_is_known_until_it_is_too_old(clip):
