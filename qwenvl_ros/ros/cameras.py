@@ -97,7 +97,8 @@ class Camera:
         self._lens = Lens(node, info, f"{name}.camera_info_topic", own.rectified)
         self._depth_lens: Lens | None = None
         if "depth_info" in self._topics:
-            self._depth_lens = Lens(node, self._topics["depth_info"], f"{name}.depth_info_topic", False)
+            info = self._topics["depth_info"]
+            self._depth_lens = Lens(node, info, f"{name}.depth_info_topic", own.depth_rectified)
         self._depth_place = fixed_pose(own.depth_pose)
         self._told_of_another_frame = self._told_of_rectified = False
         self._without_pose: deque[tuple[Arrived, float]] = deque()

@@ -74,6 +74,11 @@ class CameraSettings:
         "Pose 'x y z qx qy qz qw' of the depth's optical frame in the images', metres; '' = the same place.",
         read_only=True,
     )
+    depth_rectified: bool = setting(
+        False,
+        "The depth of depth_info_topic is rectified, as of stereo: P of its CameraInfo holds, without distortion.",
+        read_only=True,
+    )
     camera_info_topic: str = setting(
         "", "CameraInfo, needed with depth; '' = camera_info beside the image topic.", read_only=True
     )

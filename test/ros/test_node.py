@@ -248,9 +248,14 @@ def test_depth_of_another_shape_is_told(near, start):
     assert "depth is 90x48, the image 64x48" in scene.status_message
 
 
-def test_depth_with_a_camera_info_of_its_own_is_laid_onto_the_images(near, start):
-    """A wall 2 m away, seen by a wider depth camera 10 cm to the right of the images' one."""
+@pytest.mark.parametrize("rectified", [False, True])
+def test_depth_with_a_camera_info_of_its_own_is_laid_onto_the_images(near, start, rectified):
+    """A wall 2 m away, seen by a wider depth camera 10 cm to the right of the images' one.
+
+    rectified: the distortion that its CameraInfo still tells of has been taken off already.
+    """
     node = start(
+        f"camera.depth_rectified:={str(rectified).lower()}",
         "camera.depth_topic:=/depth/image_raw",
         "camera.depth_info_topic:=/depth/camera_info",
         "camera.depth_pose:='0.1 0 0 0 0 0 1'",
@@ -260,7 +265,8 @@ def test_depth_with_a_camera_info_of_its_own_is_laid_onto_the_images(near, start
     infos = near.publisher(CameraInfo, "/camera/camera_info")
     depth_infos = near.publisher(CameraInfo, "/depth/camera_info")
     node.wait_active()
-    wide = Intrinsics(90, 48, 30.0, 30.0, 45.0, 24.0)
+    bent = (200.0, 0.0, 0.0, 0.0, 0.0) if rectified else ()
+    wide = Intrinsics(90, 48, 30.0, 30.0, 45.0, 24.0, distortion=bent)
 
     def with_depth(stamp, lens=wide):
         infos.publish(to_camera_info(LENS, stamp, "optical"))
