@@ -12,7 +12,7 @@ import time
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -42,6 +42,7 @@ from qwenvl_ros.zoo import ZooError
 Done = TransitionCallbackReturn
 
 DIAGNOSTICS_S = 1.0
+FAREWELL_S, DELIVERY_S = 0.5, 0.1
 
 
 class SceneNode(LifecycleNode):
@@ -205,6 +206,13 @@ class SceneNode(LifecycleNode):
         self._diagnostics.publish(to_diagnostics(reports, stamp, self.get_fully_qualified_name()))
 
 
+def _let_go_on(executor: Executor) -> None:
+    """Let what awaits go on to its end, so that callers hear why there is no answer; nothing new is begun."""
+    for _ in range(2):  # a goal's result is sent by a task of its own
+        executor.spin_until_future_complete(executor.create_task(lambda: None), FAREWELL_S / 2)
+    time.sleep(DELIVERY_S)  # what lies in shared memory goes with this process, read or not
+
+
 def main(args: list[str] | None = None, create: Create = backends.create) -> int:
     """The executable `scene_node`; SIGINT and SIGTERM end it cleanly, also while a model is being loaded."""
     # Not rclpy's handlers: they take the context away under callbacks that run, and do not interrupt a long load.
@@ -224,6 +232,7 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
             interrupt.caught()
             if node is not None:
                 node.close()
+                _let_go_on(executor)
                 executor.shutdown()
                 node.destroy_node()
             rclpy.try_shutdown()

@@ -13,7 +13,7 @@ class Asker:
 
     def __init__(self, node):
         self._node = node
-        self._client = ActionClient(node.near.node, Ask, "/qwenvl/ask")
+        self._client = ActionClient(node.near.node, Ask, f"{node.name}/ask")
 
     def goal(self, question="What is there?", cameras=(), window_seconds=0.0):
         """The handle of a goal; its `heard` fills with the feedback."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import numpy as np
 import pytest
+from asking import ABORTED, Asker
 from by_hand import RGB, SECOND, picture, scene_for, values
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 
 from qwenvl_ros.msg import Scene
 from qwenvl_ros.ros.conversions.camera import image_of, stamp_of
+from qwenvl_ros.srv import Ground
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +258,24 @@ def test_diagnostics_tell_rates_and_latencies(near, node, publisher):
         middle, worst = (float(text) for text in model[f"{stage} p50 / p99 (ms)"].split(" / "))
         assert 0.0 <= middle <= worst
     assert int(model["scenes OK"]) > 5
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_for_an_answer_when_a_node_ends_hears_why_there_is_none(near, start, ending):
+    node = start("max_age:=600.0", namespace="/ending", options=["--steered", "--capacity", "4"])
+    scene_for(node, near.publisher(Image, "/ending/camera/image_raw"))
+    node.call("ground", camera="nobody")  # whose answer shows that the node knows our client
+    found = node._clients["ground"].call_async(Ground.Request(queries=["hang"]))
+    asker = Asker(node)
+    said = asker.goal("hang").get_result_async()
+    for _ in range(2):
+        node.report("model", lambda s: values(s)["in flight"] == "2")
+    node.process.send_signal(ending)
+    end = time.monotonic() + 30.0
+    while not (found.done() and said.done()):
+        assert time.monotonic() < end, f"no answer: {found.done()=}, {said.done()=}"
+        near.executor.spin_once(timeout_sec=0.1)
+    asker.close()
+    node.process.wait(30.0)
+    assert not found.result().success and "deactivated" in found.result().message
+    assert said.result().status == ABORTED and "deactivated" in said.result().result.message
