@@ -15,7 +15,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 
 from qwenvl_ros import backends
 from qwenvl_ros.backends import BackendError
@@ -34,6 +33,7 @@ from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
 from qwenvl_ros.ros.readiness import Create, Ready, check_fit, make_ready, resolve
 from qwenvl_ros.ros.relations_server import RelationsServer
+from qwenvl_ros.ros.starting import start
 from qwenvl_ros.ros.transforms import Transforms
 from qwenvl_ros.scheduling import Slots
 from qwenvl_ros.settings import SettingError
@@ -215,8 +215,8 @@ def _let_go_on(executor: Executor) -> None:
 
 def main(args: list[str] | None = None, create: Create = backends.create) -> int:
     """The executable `scene_node`; SIGINT and SIGTERM end it cleanly, also while a model is being loaded."""
-    # Not rclpy's handlers: they take the context away under callbacks that run, and do not interrupt a long load.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    if not start("scene_node", args):
+        return 1
     node, executor = None, SingleThreadedExecutor()
     with Interrupt() as interrupt:
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from qwenvl_ros.ros import simulator
+from qwenvl_ros.ros import node, simulator
 
 
-@pytest.mark.parametrize(("program", "main"), [("simulator", simulator.main)], ids=["simulator"])
+@pytest.mark.parametrize(("program", "main"), [("scene_node", node.main), ("simulator", simulator.main)])
 @pytest.mark.parametrize(
     ("text", "says"),
     [
