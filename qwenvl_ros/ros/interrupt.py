@@ -14,6 +14,7 @@ import threading
 from types import FrameType
 
 AGAIN_S = 0.5
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 class Interrupt:
@@ -32,7 +33,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        for number in SIGNALS:
             signal.signal(number, self._interrupt)
         self._thread.start()
         return self
@@ -44,6 +45,8 @@ class Interrupt:
         self._thread.join()
         os.close(self._ear)
         os.close(self._mouth)
+        for number in SIGNALS:  # a handler of ours would go before the interpreter does
+            signal.signal(number, signal.SIG_IGN)
 
     def caught(self) -> None:
         """To be called where the interrupt has arrived: what follows is not interrupted."""

@@ -1,9 +1,11 @@
 """Ctrl-C ends a program whose main thread does not hear of it, as threads of C++ make happen."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,3 +86,28 @@ def test_without_a_signal_nothing_is_raised():
     print(interrupt.came)
     """)
     assert done.returncode == 0 and done.stdout == "False\n", done.stderr
+
+
+def test_a_signal_while_the_interpreter_goes_does_not_end_it_otherwise():
+    """Python gives up its handlers before it is gone; a terminal and `ros2 launch` both signal."""
+    text = """
+    import sys
+    from qwenvl_ros.ros.interrupt import Interrupt
+    with Interrupt() as interrupt:
+        interrupt.caught()
+    big = sys.kept = [[number] for number in range(2_000_000)]
+    print("over", flush=True)
+    """
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        assert program.stdout is not None and program.stdout.readline() == "over\n"
+        while program.poll() is None:
+            program.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+    assert program.returncode == 0
