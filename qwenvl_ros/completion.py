@@ -18,7 +18,8 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 BESIDE = 3  # pixels beyond the silhouette in which something nearer cuts it off
-_CUT = 0.3  # share of the columns that must be cut off below or above for the object to go on there
+_CUT = 0.3  # share of the columns that must be cut off below for the object to go on down
+_TOP_CUT = 0.7  # the same above: where it is seen to end, no more of it is behind an arm that reaches in
 _TALLEST = 3.0  # heights for a width, beyond which it does not go on down
 
 
@@ -114,7 +115,7 @@ def _up(whole: Flags, visible: Flags, nearer: Flags) -> Flags:
     """The silhouette carried up where something nearer cuts it off above: as high as wide, and a fifth at least."""
     columns = np.flatnonzero(visible.any(axis=0))
     highest = np.argmax(visible[:, columns], axis=0)
-    if not _cut_off(nearer, highest, columns, -1):
+    if _cut_off(nearer, highest, columns, -1) < _TOP_CUT:  # the rest of the columns shows where it ends
         return whole
     rows = np.flatnonzero(whole.any(axis=1))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
@@ -124,12 +125,12 @@ def _up(whole: Flags, visible: Flags, nearer: Flags) -> Flags:
     return result
 
 
-def _cut_off(nearer: Flags, ends: NDArray[np.int64], columns: NDArray[np.int64], step: int) -> bool:
-    """Whether something nearer lies within a few pixels beyond the ends of enough columns."""
+def _cut_off(nearer: Flags, ends: NDArray[np.int64], columns: NDArray[np.int64], step: int) -> float:
+    """Share of the columns with something nearer within a few pixels beyond their ends."""
     cut = np.zeros(len(columns), dtype=bool)
     for distance in range(1, BESIDE + 1):
         cut |= nearer[np.clip(ends + step * distance, 0, len(nearer) - 1), columns]
-    return bool(cut.mean() >= _CUT)
+    return float(cut.mean())
 
 
 def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
@@ -137,7 +138,7 @@ def _down(whole: Flags, visible: Flags, nearer: Flags, foot: float) -> Flags:
     height = whole.shape[0]
     columns = np.flatnonzero(visible.any(axis=0))
     lowest = height - 1 - np.argmax(visible[::-1, columns], axis=0)
-    if not _cut_off(nearer, lowest, columns, 1):
+    if _cut_off(nearer, lowest, columns, 1) < _CUT:
         return whole
     rows = np.flatnonzero(whole.any(axis=1))
     widths = whole[rows].sum(axis=1)

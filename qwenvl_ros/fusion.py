@@ -12,7 +12,7 @@ make geometry surer or less sure near a threshold; what geometry holds for likel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
@@ -113,11 +113,13 @@ def fuse(
     relations: Iterable[Relation],
     told: Mapping[Key, float],
     reliability: float,
+    topless: Container[str] = frozenset(),
 ) -> tuple[list[Relation], Counts]:
     """The relations as both see them, TRUE and UNKNOWN ones, and what became of those asked about.
 
     relations: of geometry, with the FALSE ones that it is not sure of. told: what the model said of those it was asked
     about, the probability that they hold; 0.5 is "unsure", NaN no answer. Where it said nothing geometry's word stands.
+    topless: ids of objects on which something may lie that nobody was asked about.
 
     What the model decided has source MODEL and no value, since no gap decided it; what both spoke of is FUSED and
     keeps its gap. Of two opposite statements one at most holds: a yes to both leaves both open. clear follows from what
@@ -137,7 +139,7 @@ def fuse(
             counts[outcome] += 1
             if before.predicate == "on" and joined[key] is not before:
                 carriers.add(before.object_id)
-    _settle_clear(objects, joined, carriers, _topless(objects, relations))
+    _settle_clear(objects, joined, carriers, topless)
     kept = [one for one in joined.values() if one.truth is not Truth.FALSE]
     kept.sort(key=lambda one: PREDICATES.index(one.predicate))
     return kept, Counts(asked=len(told), **counts)
@@ -222,7 +224,10 @@ def _moved(before: Truth, probability: float) -> Truth:
 
 
 def _settle_clear(
-    objects: Sequence[SceneObject], joined: dict[Key, Relation], carriers: Iterable[str], topless: set[str]
+    objects: Sequence[SceneObject],
+    joined: dict[Key, Relation],
+    carriers: Iterable[str],
+    topless: Container[str],
 ) -> None:
     """Judge clear anew, as relations does, for objects that something may stand on or no longer does."""
     metric = {thing.id for thing in objects if thing.position is not None and thing.size is not None}
@@ -242,15 +247,6 @@ def _settle_clear(
         joined[name, "clear", name] = Relation(
             name, "clear", name, truth, confidence, nan, Source.FUSED, frame
         )
-
-
-def _topless(objects: Sequence[SceneObject], relations: Sequence[Relation]) -> set[str]:
-    """Whose top is out of sight: clear is open for that, whatever becomes of what was seen to stand there."""
-    open_on = {one.object_id for one in relations if one.predicate == "on" and one.truth is Truth.UNKNOWN}
-    open_clear = {
-        one.subject_id for one in relations if one.predicate == "clear" and one.truth is Truth.UNKNOWN
-    }
-    return (open_clear - open_on) | {thing.id for thing in objects if thing.truncated}
 
 
 def _asks(one: Relation) -> bool:

@@ -1,7 +1,7 @@
 """The second question about a frame: the model is asked about the relations that geometry cannot see.
 
-    inquiry = begin(frame, placement, scene, unlikely, backend, model, settings)    None where nothing is worth asking
-    scene, counts = end(inquiry)                              waits; the scene with what both say of its relations
+    inquiry = begin(frame, placement, scene, ..., backend, model, settings)    None where nothing is worth asking
+    scene, counts = end(inquiry)    waits; the scene with what both say of its relations
 
 Whatever goes wrong leaves the geometric scene, with a note in its status_message.
 """
@@ -30,12 +30,13 @@ COIN = 0.5  # reliability of a model whose word says nothing
 class Inquiry:
     """A scene whose second answer is being made; cancelling the future gives it up.
 
-    unlikely: relations that geometry holds for FALSE without being sure. asked: in the order of the statements;
-    left_out: how many more there were. placed: perf_counter() seconds.
+    unlikely: relations that geometry holds for FALSE without being sure. topless: see fusion.fuse. asked: in the
+    order of the statements; left_out: how many more there were. placed: perf_counter() seconds.
     """
 
     scene: Scene
     unlikely: Sequence[Relation]
+    topless: frozenset[str]
     asked: Sequence[Relation]
     left_out: int
     reliability: float
@@ -63,13 +64,14 @@ def begin(
     placement: Placement,
     scene: Scene,
     unlikely: Sequence[Relation],
+    topless: frozenset[str],
     backend: Backend,
     model: Model,
     settings: PerceptionSettings,
 ) -> Inquiry | None:
     """Ask, if the settings want it, the model's word counts, and there is something to ask.
 
-    placement: of the frame's image, as the model saw it. unlikely: see Inquiry.
+    placement: of the frame's image, as the model saw it. unlikely, topless: see Inquiry.
     """
     if not settings.ask_relations or refusal(model, settings):
         return None
@@ -93,7 +95,7 @@ def begin(
     except BackendError as error:
         future = asking.failed(error)
     reliability, timeout = model.relation_reliability, settings.timeout
-    return Inquiry(scene, unlikely, asked, left_out, reliability, timeout, future, placed)
+    return Inquiry(scene, unlikely, topless, asked, left_out, reliability, timeout, future, placed)
 
 
 def told(inquiry: Inquiry) -> tuple[dict[Key, float], str]:
@@ -116,7 +118,7 @@ def end(inquiry: Inquiry) -> tuple[Scene, Counts]:
     """Wait as told() does, and join the answer with the scene; without one it is as it was, but for a note."""
     scene, (said, message) = inquiry.scene, told(inquiry)
     stated = [*scene.relations, *inquiry.unlikely]
-    relations, counts = fusion.fuse(scene.objects, stated, said, inquiry.reliability)
+    relations, counts = fusion.fuse(scene.objects, stated, said, inquiry.reliability, inquiry.topless)
     notes = [scene.status_message, f"asked about relations: {message}" if message else ""]
     scene = replace(scene, relations=tuple(relations), status_message="; ".join(filter(None, notes)))
     return scene, replace(counts, left_out=inquiry.left_out)

@@ -27,7 +27,10 @@ Flags = NDArray[np.bool_]
 Crop = tuple[slice, slice]
 Labels = NDArray[np.int32]
 
-_BORDER, _STEPS = 1.0, 1.5 / 1000  # pixels, and share of the image, from the border within which a box touches it
+_BORDER, _STEPS = (
+    1.0,
+    1.5 / 1000,
+)  # pixels, and share of the image, from the border within which a box touches it
 _ABOVE = 0.01  # metres, at the least, by which what the upper border cuts off goes on above it
 
 _DRAWN, _DRAWN_SHARE = 3.0, 0.2  # pixels, and share of its size, by which a box may be drawn too large

@@ -18,7 +18,7 @@ from math import inf, nan
 
 import numpy as np
 
-from qwenvl_ros import asking, fusion, geometry, grounding, inquiry
+from qwenvl_ros import asking, fusion, geometry, grounding, inquiry, relations
 from qwenvl_ros.backends import Backend, BackendError, Reply, Request, together
 from qwenvl_ros.fusion import Counts
 from qwenvl_ros.grounding import Placement
@@ -73,13 +73,15 @@ class Pending:
 class Result:
     """A scene, and the seconds each of STAGES took; a stage that was not reached is not there.
 
-    unlikely: relations that geometry holds for FALSE without being sure, for inquire(). asked: what came of the
-    relations that the model was asked about; None = it was not asked.
+    unlikely: relations that geometry holds for FALSE without being sure, for inquire(). topless: ids of objects on
+    which something may lie that the scene does not list. asked: what came of the relations that the model was asked
+    about; None = it was not asked.
     """
 
     scene: Scene
     timings: Mapping[str, float]
     unlikely: Sequence[Relation] = ()
+    topless: frozenset[str] = frozenset()
     asked: Counts | None = None
 
 
@@ -135,7 +137,12 @@ def finish(pending: Pending) -> Result:
     found, evaluated = relations_of(objects, cover, frame, settings, timings, doubtful, listed)
     message = "; ".join(filter(None, (answer.message, inquiry.refusal(pending.model, settings))))
     result = _result(pending, timings, answer.status, message, objects, found, evaluated)
-    return replace(result, unlikely=tuple(one for one in found if one.truth is Truth.FALSE))
+    hidden = relations.topless(objects, cover) | (not listed)
+    return replace(
+        result,
+        unlikely=tuple(one for one in found if one.truth is Truth.FALSE),
+        topless=frozenset(one.id for one, out_of_sight in zip(objects, hidden, strict=True) if out_of_sight),
+    )
 
 
 def inquire(pending: Pending, result: Result, backend: Backend) -> Inquiry | None:
@@ -147,6 +154,7 @@ def inquire(pending: Pending, result: Result, backend: Backend) -> Inquiry | Non
         pending.placement,
         result.scene,
         result.unlikely,
+        result.topless,
         backend,
         pending.model,
         pending.settings,

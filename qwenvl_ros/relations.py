@@ -107,7 +107,7 @@ def find(
         one = merged(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
         verdicts[predicate] = one = one.left_open(open_ & pick)
         found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
-    clear = _clear(verdicts["on"], ~metric | _topless(objects, cover))
+    clear = _clear(verdicts["on"], ~metric | topless(objects, cover))
     return found + _stated(objects, "clear", clear, both, view.frame_id, image_frame), list(PREDICATES)
 
 
@@ -238,7 +238,7 @@ def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
     return np.asarray(np.sqrt(variance[:, None] + variance[None, :]))
 
 
-def _topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
+def topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
     """(N,): whose upper end is out of sight, beyond the border of the image or behind something nearer."""
     return np.zeros(len(objects), dtype=bool) if cover is None else cover.beyond[:, 1] > _METRIC_FLOOR
 

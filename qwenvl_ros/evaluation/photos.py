@@ -21,7 +21,7 @@ import numpy as np
 from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend
 from qwenvl_ros.evaluation.examination import Answered, Question
-from qwenvl_ros.evaluation.scoring import Case, Target, judge
+from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Case, Target, judge
 from qwenvl_ros.images import ImageRefused, read
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.queries import Kind, Query
@@ -139,9 +139,9 @@ def examine_photos(
 
 
 def accuracy(answers: Sequence[Answered]) -> float:
-    """Share of the questions whose best answer, by score and else the first, is right; NaN without any."""
-    best = [_best(one.verdict.case.answers) in {m.answer for m in one.verdict.matches} for one in answers]
-    return float(np.mean(best)) if best else float("nan")
+    """Share of the questions for one box whose best answer, by score and else the first, is right; NaN without any."""
+    right = [_right(one.verdict.case) for one in answers]
+    return float(np.mean(right)) if right else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _answered(question: Question, scene: Scene, by_box: bool) -> Answered:
     return Answered(question, verdict, scene.status, scene.status_message)
 
 
-def _best(answers: Sequence[Detection]) -> int:
-    """Index of the answer of the highest score, the first where none is known; -1 without any."""
-    scores = [-1.0 if isnan(one.score) else one.score for one in answers]
-    return scores.index(max(scores)) if scores else -1
+def _right(case: Case) -> bool:
+    """Whether the answer of the highest score, the first of equal ones, has the expected box."""
+    best = max(case.answers, key=lambda one: -1.0 if isnan(one.score) else one.score, default=None)
+    return best is not None and best.box.iou(case.expected[0].box) >= IOU_THRESHOLD

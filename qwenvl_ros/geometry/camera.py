@@ -136,7 +136,7 @@ def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Fl
     return points
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def rays(intrinsics: Intrinsics) -> NDArray[np.float32]:
     """(H, W, 3), read-only: the point at a depth of 1 m of every pixel's centre, NaN where no ray leads to it."""
     rows, columns = np.mgrid[: intrinsics.height, : intrinsics.width] + 0.5

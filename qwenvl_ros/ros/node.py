@@ -8,6 +8,7 @@ while the model works. deactivate stops and joins; cleanup frees the model.
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -206,10 +207,22 @@ class SceneNode(LifecycleNode):
         self._diagnostics.publish(to_diagnostics(reports, stamp, self.get_fully_qualified_name()))
 
 
+class _Turn:
+    """Lets everything else that is ready go on once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await _Turn()
+
+
 def _let_go_on(executor: Executor) -> None:
     """Let what awaits go on to its end, so that callers hear why there is no answer; nothing new is begun."""
-    for _ in range(2):  # a goal's result is sent by a task of its own
-        executor.spin_until_future_complete(executor.create_task(lambda: None), FAREWELL_S / 2)
+    # A goal's result is sent by a task of its own; up to Jazzy the newest task is run first.
+    executor.spin_until_future_complete(executor.create_task(_turns(4)), FAREWELL_S)
     time.sleep(DELIVERY_S)  # what lies in shared memory goes with this process, read or not
 
 

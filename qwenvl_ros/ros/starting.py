@@ -20,6 +20,8 @@ def start(program: str, arguments: Sequence[str] | None) -> bool:
     except RuntimeError as error:  # rcl's, of which only the text says what is wrong
         what = " ".join(str(error).partition(", at /")[0].split())
         remedy = "; a parameters file begins with /**: and ros__parameters:" if "params file" in what else ""
+        if "Error opening" in what:
+            remedy = "; check its path"
         print(f"{program}: {what}{remedy}", file=sys.stderr)
         return False
     return True

@@ -29,6 +29,8 @@ from qwenvl_ros.tools._figures import COLUMNS, plain, table
 from qwenvl_ros.types import Status
 from qwenvl_ros.zoo import Model
 
+SPLIT = "val"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -43,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "comes with it",
     )
     parser.add_argument("--images", metavar="FOLDER", help="where the photos of --coco are")
-    parser.add_argument(
-        "--split", default="val", metavar="NAME", help="which expressions of --refcoco (default: val)"
-    )
+    parser.add_argument("--split", metavar="NAME", help=f"which expressions of --refcoco (default: {SPLIT})")
 
 
 def asked_for(args: argparse.Namespace) -> list[Photo]:
@@ -54,6 +54,8 @@ def asked_for(args: argparse.Namespace) -> list[Photo]:
     Raises:
         ToolError: options that do not go together, or files that cannot be used.
     """
+    if args.split and not args.refcoco:
+        raise ToolError("--split is of --refcoco: give that as well")
     if not args.coco:
         if args.refcoco or args.images:
             raise ToolError("--refcoco and --images need --coco, the file of the boxes")
@@ -64,10 +66,12 @@ def asked_for(args: argparse.Namespace) -> list[Photo]:
         raise ToolError(
             "photos have no true relations: leave out --boxes truth, --calibrate, --ask-relations and --clips"
         )
+    if args.depth_noise or args.depth_holes:
+        raise ToolError("photos have no depth: leave out --depth-noise and --depth-holes")
     coco, images = Path(args.coco), Path(args.images)
     try:
         if args.refcoco:
-            return from_refcoco(Path(args.refcoco), coco, images, args.split, args.scenes)
+            return from_refcoco(Path(args.refcoco), coco, images, args.split or SPLIT, args.scenes)
         return from_coco(coco, images, args.scenes, args.seed)
     except PhotosRefused as error:
         raise ToolError(str(error)) from error
@@ -100,7 +104,7 @@ def report(
         "backend": args.backend,
         "device": backend.device,
         "coco": args.coco,
-        **({"refcoco": args.refcoco, "split": args.split} if args.refcoco else {"seed": args.seed}),
+        **({"refcoco": args.refcoco, "split": args.split or SPLIT} if args.refcoco else {"seed": args.seed}),
         "photos": len(answers),
         "queries": len(everything),
         "seconds": round(seconds, 3),

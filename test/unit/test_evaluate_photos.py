@@ -11,14 +11,17 @@ import pytest
 
 from qwenvl_ros import backends
 from qwenvl_ros.backends.scripted import ScriptedBackend
+from qwenvl_ros.evaluation.examination import Answered, Question
 from qwenvl_ros.evaluation.photos import PhotosRefused, accuracy, examine_photos, from_coco, from_refcoco
+from qwenvl_ros.evaluation.scoring import Case, Target, judge
 from qwenvl_ros.evaluation.worth import worth_asking
 from qwenvl_ros.pipeline import PerceptionSettings
-from qwenvl_ros.sim.queries import Kind
+from qwenvl_ros.sim.queries import Kind, Query
 from qwenvl_ros.sim.render import Renderer
 from qwenvl_ros.sim.scenes import sample
 from qwenvl_ros.sim.truth import truth
 from qwenvl_ros.tools import cli
+from qwenvl_ros.types import Box, Detection, Status
 from qwenvl_ros.zoo import ModelSettings
 
 SEEDS = range(98_000, 98_010)
@@ -124,6 +127,21 @@ def test_an_answer_to_an_expression_may_be_called_anything(data) -> None:
     }
 
 
+def test_the_best_answer_decides_though_another_fits_better() -> None:
+    """RefCOCO's rule is about the answer of the highest score."""
+    target, box = Target("mug", Box(0, 0, 100, 100)), Box(0, 0, 100, 80)
+    said = [Detection("mug", "", box, 0.9), Detection("mug", "", Box(0, 0, 100, 95), 0.3)]
+    question = Question(0, Query(("mug",), Kind.PRESENT), [target], ())
+    for answers, right in (
+        (said, 1.0),
+        (said[::-1], 1.0),
+        ([Detection("mug", "", Box(0, 0, 9, 9), 0.95), *said], 0.0),
+        ([], 0.0),
+    ):
+        answered = Answered(question, judge(Case([target], answers)), Status.OK, "")
+        assert accuracy([answered]) == right
+
+
 class _Harm:
     def __reduce__(self):
         return (print, ("harm",))
@@ -185,6 +203,8 @@ def test_a_broken_photo_is_named(data, tmp_path, capsys) -> None:
         (["--refcoco", "refs.p"], "need --coco"),
         (["--coco", "a.json", "--images", ".", "--clips", "2"], "leave out"),
         (["--coco", "gone.json", "--images", "."], "cannot be read"),
+        (["--coco", "a.json", "--images", ".", "--split", "testA"], "--split is of --refcoco"),
+        (["--coco", "a.json", "--images", ".", "--depth-noise", "0.01"], "no depth"),
     ],
 )
 def test_options_that_do_not_go_together(monkeypatch, capsys, options, says) -> None:

@@ -350,17 +350,15 @@ def test_one_of_two_that_may_be_on_it_is_enough_to_leave_clear_open():
 def test_a_no_does_not_make_clear_whose_top_is_out_of_sight(on):
     """Geometry leaves clear open for the top, too, not only for what may stand there."""
     metric = {"position": (0.0, 0.0, 0.0), "size": (0.1, 0.1, 0.1)}
-    base = thing("b", 30, 0, 90, 90, truncated=True, **metric)
-    found, _ = fused([on, relation("b", "clear", "b")], {key_of(on): 0.01}, (thing("a", **metric), base))
-    assert found["b", "clear", "b"].truth is Truth.UNKNOWN
-    if on.truth is Truth.FALSE:  # what hides the top may be something else than the border of the image
-        base = thing("b", 30, 30, 90, 90, **metric)
-        found, _ = fused([on, relation("b", "clear", "b")], {key_of(on): 0.01}, (thing("a", **metric), base))
-        assert found["b", "clear", "b"].truth is Truth.UNKNOWN
-    found, _ = fused(
-        [on, relation("b", "clear", "b")], {key_of(on): 0.999}, (thing("a", **metric), base), 0.99
-    )
-    assert ("b", "clear", "b") not in found, "something stands on it"
+    things, stated = (thing("a", **metric), thing("b", **metric)), [on, relation("b", "clear", "b")]
+
+    def clear(told, topless):
+        found, _ = fuse(things, stated, {key_of(on): told}, 0.99, topless)
+        return {key_of(one): one.truth for one in found}.get(("b", "clear", "b"), Truth.FALSE)
+
+    assert clear(0.01, frozenset("b")) is Truth.UNKNOWN
+    assert clear(0.01, frozenset()) is Truth.TRUE
+    assert clear(0.999, frozenset("b")) is Truth.FALSE, "something stands on it"
 
 
 def test_support_that_the_model_refutes_makes_it_open_or_clear_again():

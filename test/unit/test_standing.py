@@ -93,6 +93,17 @@ def test_what_hides_the_foot_of_a_thing_on_a_table_hides_it_down_to_the_table() 
     assert truths["board occludes crate"] is Truth.TRUE and "table occludes crate" not in truths
 
 
+@pytest.mark.parametrize("half", [0.05, 0.09, 0.13])
+def test_an_arm_over_a_flat_thing_hides_what_it_hides(half: float) -> None:
+    """Where the rest of the upper edge is seen, nothing of the thing goes on above it."""
+    tray, arm = ((1.4, -0.25, 0.0), (1.7, 0.25, 0.03)), ((1.3, -half, 0.15), (1.4, half, 0.9))
+    frame, who = seen([FLOOR, TABLE, tray, arm])
+    _, whole = seen([FLOOR, TABLE, tray])
+    found, _ = judged(frame, {"tray": box_of(who, 2), "arm": box_of(who, 3)})
+    true = (who == 2).sum() / (whole == 2).sum()
+    assert 0.5 < true < 1 and found["tray"].visible_fraction == pytest.approx(true, abs=0.1)
+
+
 @pytest.mark.parametrize("detected", [True, False])
 def test_clear_is_open_where_something_nearer_hides_the_top(detected: bool) -> None:
     crate, board = ((2.0, -0.25, 0.0), (2.5, 0.25, 0.5)), ((1.2, -1.0, 0.38), (1.22, 1.0, 1.2))
