@@ -23,7 +23,9 @@ _TOP_CUT = 0.7  # the same above: where it is seen to end, no more of it is behi
 _TALLEST = 3.0  # heights for a width, beyond which it does not go on down
 
 
-def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0, carrying: bool = False) -> Flags:
+def complete(
+    visible: Flags, nearer: Flags, foot: float, lean: float = 0.0, above: Flags | None = None
+) -> Flags:
     """(H, W) bool, the whole silhouette: the convex hull of the visible one, mirrored and carried on where cut off.
 
     Args:
@@ -31,7 +33,7 @@ def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0, carr
         nearer: (H, W), what is nearer than the object.
         foot: row at which the object would stand on what is below it; NaN when unknown.
         lean: how upright lines lean there, columns per row.
-        carrying: what is over it stands on it, and cuts nothing off.
+        above: (H, W), of what is nearer what may cut it off above, and not stand on it; None = all.
     """
     hull = _hull(visible)
     rows = np.flatnonzero(hull.any(axis=1))
@@ -59,7 +61,7 @@ def complete(visible: Flags, nearer: Flags, foot: float, lean: float = 0.0, carr
     whole = hull.copy()
     whole[top:bottom] |= (columns >= left[:, None]) & (columns <= right[:, None])
     whole = _down(whole, visible, nearer, foot)
-    return whole if carrying else _up(whole, visible, nearer)
+    return _up(whole, visible, nearer if above is None else above)
 
 
 def with_top(whole: Flags, carried: Flags) -> Flags:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwenvl_ros.completion import BESIDE, complete, with_top
-from qwenvl_ros.geometry import Lifted, scaled, standing
+from qwenvl_ros.geometry import Lifted, owners, scaled, standing
 from qwenvl_ros.geometry.extents import AXES
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Box, Depth, Frame, Occlusion
@@ -142,9 +142,9 @@ def estimate(
     if depth is None or camera is None:
         return hidden, cover
     camera = scaled(camera, depth.shape[1], depth.shape[0])
-    owner, corners = _owners(lifted, depth), standing.ends(lifted, frame)
+    owner, corners = owners(lifted, depth), standing.ends(lifted, frame)
     bottom, top = corners[..., 2].T
-    feet = standing.feet(lifted, corners, frame, camera)
+    feet, over = standing.feet(lifted, corners, frame, camera), standing.over(corners)
     scale = (depth.shape[1] / frame.width, depth.shape[0] / frame.height)
     for index, surface in enumerate(lifted):
         if surface is None:
@@ -160,7 +160,8 @@ def estimate(
             crop = _crop(surface, known, depth, scale, max(surface.mask.shape))
             visible, others, near, carried = _around(surface, owner[crop], depth[crop], crop, high, limits)
         if known is None:
-            whole = complete(visible, near, feet[index] - crop[0].start, surface.lean, bool(carried.any()))
+            above = near & ~np.isin(others, np.flatnonzero(high & over[:, index]))
+            whole = complete(visible, near, feet[index] - crop[0].start, surface.lean, above)
         else:
             whole, carried = visible | _inside(crop, known, scale), np.zeros_like(visible)
         metres = surface.depth / np.array([camera.fx, camera.fy] * 2)
@@ -209,17 +210,6 @@ def _around(
     others = np.where(visible, np.int32(-1), owner)
     near = _nearer(depth, visible, others, surface, limits)
     return visible, others, near, _carried(depth, visible, others, surface, high, limits)
-
-
-def _owners(lifted: Sequence[Lifted | None], depth: Depth) -> Labels:
-    """Index of the object each pixel of the depth image belongs to, -1 for none."""
-    owner = np.full(depth.shape, -1, dtype=np.int32)
-    for index, surface in enumerate(lifted):
-        if surface is not None:
-            row, column = surface.corner
-            rows, columns = surface.mask.shape
-            owner[row : row + rows, column : column + columns][surface.mask] = index
-    return owner
 
 
 def _crop(surface: Lifted, known: Box | None, depth: Depth, scale: tuple[float, float], margin: int) -> Crop:

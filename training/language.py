@@ -151,7 +151,7 @@ def run_layers(
 
 
 def compiled(tower: nn.Module, text: Qwen3VLTextModel) -> None:
-    """Compile both in place. Needs a C++ compiler.
+    """Compile both in place. Needs a C++ compiler and the headers of Python.
 
     Plain products instead of the fused attention in the text model: its backward pass is slow on a CPU.
     """

@@ -5,7 +5,7 @@ the optical axis, NaN = no return; zero, negative and infinite values count as n
 """
 
 from qwenvl_ros.geometry.camera import View, apply, deproject, inverse, pose, project, scaled, view_of
-from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all, thinned
+from qwenvl_ros.geometry.lifting import Lifted, lift, lift_all, owners, thinned
 from qwenvl_ros.geometry.registration import registered
 from qwenvl_ros.geometry.upright import upright
 
@@ -17,6 +17,7 @@ __all__ = [
     "inverse",
     "lift",
     "lift_all",
+    "owners",
     "pose",
     "project",
     "registered",

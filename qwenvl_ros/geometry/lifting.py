@@ -13,7 +13,7 @@ from qwenvl_ros.geometry.camera import Floats, apply, pixel_points, project, sca
 from qwenvl_ros.geometry.extents import spans
 from qwenvl_ros.geometry.segment import Segments, segment
 from qwenvl_ros.geometry.sharing import FEWEST_PIXELS
-from qwenvl_ros.types import Box, Frame, Intrinsics, Pose, Vector
+from qwenvl_ros.types import Box, Depth, Frame, Intrinsics, Pose, Vector
 
 Mask = NDArray[np.bool_]
 
@@ -112,6 +112,17 @@ def lift_all(boxes: Sequence[Box], frame: Frame) -> list[Lifted | None]:
     axes = view_of(frame).axes()
     lifted = {i: _lifted(index, found, camera, frame.pose, inside, axes) for index, i in enumerate(kept)}
     return [lifted[i] for i in first]
+
+
+def owners(lifted: Sequence[Lifted | None], depth: Depth) -> NDArray[np.int32]:
+    """Index of the object each pixel of the depth image belongs to, -1 for none."""
+    owner = np.full(depth.shape, -1, dtype=np.int32)
+    for index, surface in enumerate(lifted):
+        if surface is not None:
+            row, column = surface.corner
+            rows, columns = surface.mask.shape
+            owner[row : row + rows, column : column + columns][surface.mask] = index
+    return owner
 
 
 def _lifted(
