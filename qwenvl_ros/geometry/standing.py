@@ -34,7 +34,7 @@ def ends(lifted: Sequence[Lifted | None], frame: Frame) -> Floats:
 
 
 def over(corners: Floats) -> NDArray[np.bool_]:
-    """(N, N): whether enough of the first one's footprint is over the second one's to stand on it; corners: see `ends`."""
+    """(N, N): whether enough of the first's footprint is over the second's to stand on it. corners: of `ends`."""
     enough: NDArray[np.bool_] = footing(corners[:, 0], corners[:, 1]) >= _OVER
     return enough
 
