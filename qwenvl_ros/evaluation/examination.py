@@ -163,11 +163,16 @@ def examine_truth(
         yield Examined(findings(sight, sight.true_answer, settings))
 
 
-def answered(question: Question, scene: Scene) -> Answered:
-    """Judge a scene as the answer to a question."""
-    named = bool(question.query.texts)
+def answered(question: Question, scene: Scene, *, by_box: bool = False) -> Answered:
+    """Judge a scene as the answer to a question.
+
+    by_box: whatever it is called, an answer to a question of one text counts as that.
+    """
+    texts = question.query.texts
+    only = texts[0] if by_box and len(texts) == 1 else ""
     answers = [
-        Detection((o.query or o.label) if named else o.label, o.query, o.box, o.score) for o in scene.objects
+        Detection(only or (o.query if texts else "") or o.label, o.query, o.box, o.score)
+        for o in scene.objects
     ]
     verdict = judge(Case(question.expected, answers, question.ignored))
     return Answered(question, verdict, scene.status, scene.status_message)

@@ -20,12 +20,12 @@ import numpy as np
 
 from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend
-from qwenvl_ros.evaluation.examination import Answered, Question
-from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Case, Target, judge
+from qwenvl_ros.evaluation.examination import Answered, Question, answered
+from qwenvl_ros.evaluation.scoring import IOU_THRESHOLD, Case, Target
 from qwenvl_ros.images import ImageRefused, read
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.sim.queries import Kind, Query
-from qwenvl_ros.types import Box, Detection, Frame, Scene
+from qwenvl_ros.types import Box, Frame
 from qwenvl_ros.zoo import Model
 
 ABSENT_TEXTS = 3  # at most, in a question for what a photo does not show
@@ -112,7 +112,7 @@ def examine_photos(
 ) -> Iterator[tuple[Answered, ...]]:
     """Each photo's questions answered, as many at once as the backend takes.
 
-    by_box: whatever it is called, an answer to a question of one text counts as that, as RefCOCO is judged.
+    by_box: see answered; RefCOCO is judged so.
 
     Raises:
         PhotosRefused: a picture cannot be decoded.
@@ -129,7 +129,7 @@ def examine_photos(
             pending = [pipeline.start(frame, backend, model, one) for one in chosen]
             try:
                 done += [
-                    _answered(question, pipeline.finish(one).scene, by_box)
+                    answered(question, pipeline.finish(one).scene, by_box=by_box)
                     for question, one in zip(part, pending, strict=True)
                 ]
             finally:  # stopped early: do not leave the engine working for nobody
@@ -214,15 +214,6 @@ def _some(photos: list[Photo], path: Path) -> list[Photo]:
 
 def _among(targets: Iterable[Target], labels: Iterable[str]) -> list[Target]:
     return [target for target in targets if target.label in set(labels)]
-
-
-def _answered(question: Question, scene: Scene, by_box: bool) -> Answered:
-    (only, *more), answers = question.query.texts, list[Detection]()
-    for thing in scene.objects:
-        label = only if by_box and not more else thing.query or thing.label
-        answers.append(Detection(label, thing.query, thing.box, thing.score))
-    verdict = judge(Case(question.expected, answers, question.ignored))
-    return Answered(question, verdict, scene.status, scene.status_message)
 
 
 def _right(case: Case) -> bool:

@@ -19,9 +19,7 @@ Floats = NDArray[np.float64]
 
 FISHEYE = ("equidistant", "fisheye")
 _UNTIL = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 0.01)  # rounds, pixels
-_MISSED = (
-    0.5  # pixels by which a ray may miss the pixel it was found for; what no ray reaches is missed by more
-)
+_MISSED = 0.5  # pixels by which a ray may miss its pixel; one that no ray reaches is missed by more
 _NOT_FOUND = -1e6  # what cv2.fisheye.undistortPoints gives where no ray leads to a pixel
 
 

@@ -42,7 +42,7 @@ Network = transformers.Qwen3VLForConditionalGeneration
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("random_model")
-    network = make_model(make_tokenizer(), seed=6)
+    network = make_model(make_tokenizer(), seed=8)
     with torch.no_grad():
         for name, weight in network.named_parameters():  # livelier than fresh weights: images and words show
             if weight.dim() > 1 and "embed" not in name:
@@ -454,11 +454,7 @@ def test_scenes_of_the_real_engine_alone_and_together_are_the_same(engine, check
             one.status is other.status is not Status.BACKEND_FAILED
         )  # random weights: unreadable, but answered
         assert one.status_message == other.status_message
-        bare = [[dataclasses.replace(thing, score=0.0) for thing in each.objects] for each in (one, other)]
-        assert bare[0] == bare[1]
-        # A batch adds up in another order.
-        scores = [thing.score for thing in other.objects]
-        assert [thing.score for thing in one.objects] == pytest.approx(scores, rel=1e-5, nan_ok=True)
+        assert one.objects == other.objects
         assert other.inference_seconds > 0
 
 
