@@ -37,13 +37,17 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 def growth(sizes: Sequence[tuple[int, float]], warm: int) -> float:
     """How much larger a size is at the end than after `warm` frames, as a share.
 
-    sizes: (frames so far, size) in order. Medians over the tenth of the rest that begins at `warm`, and the last.
+    sizes: (frames so far, size) in order; they may come in leaps. Medians over the tenth of the rest that begins with
+    the first size after the warm-up, and over the last tenth. NaN where nothing lies between the two ends.
     """
     last = sizes[-1][0]
+    begin = next((frames for frames, _ in sizes if frames >= warm), last)
+    if begin == last:
+        return float("nan")
     tenth = max((last - warm) / 10, 1)
-    first = [size for frames, size in sizes if warm <= frames <= warm + tenth]
+    first = [size for frames, size in sizes if begin <= frames <= begin + tenth]
     final = [size for frames, size in sizes if frames >= last - tenth]
-    return median(final) / median(first) - 1.0 if first else float("nan")
+    return median(final) / median(first) - 1.0
 
 
 def milliseconds(function: Callable[[], object], times: int) -> float:

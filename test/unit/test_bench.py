@@ -50,6 +50,11 @@ def test_growth_leaves_the_warm_up_out_and_shrugs_off_single_peaks():
     assert isnan(growth([(0, 1.0), (1000, 1.0)], 100))
 
 
+def test_growth_counts_from_the_first_size_after_a_leap_over_the_warm_up():
+    """Many frames may be heard between two looks at the size."""
+    assert growth([(0, 90.0), (12, 95.0), (40, 100.0), (60, 105.0), (150, 110.0)], 15) == pytest.approx(0.1)
+
+
 def test_json_holds_no_nan():
     assert rounded({"a": [float("nan"), 0.123456], "b": "text"}) == {"a": [None, 0.1235], "b": "text"}
 
