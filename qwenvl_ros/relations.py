@@ -17,18 +17,24 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from qwenvl_ros.geometry import View, extents
 from qwenvl_ros.occlusion import Cover
 from qwenvl_ros.settings import setting
 from qwenvl_ros.types import Relation, SceneObject, Source, Truth
-from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, judged, merged, opened
+from qwenvl_ros.verdicts import Flags, Floats, Judged, agreed, joined, judged, merged, opened
 
 PREDICATES = ("left_of", "above", "in_front_of", "on", "inside", "near", "touching", "occludes", "clear")
 CONVERSE = {"left_of": "right_of", "above": "below", "in_front_of": "behind", "occludes": "occluded_by"}
 SYMMETRIC = ("near", "touching")
 UNARY = ("clear",)
 
+_NAMES = np.array(PREDICATES, dtype=object)
+_IS_SYMMETRIC, _IS_OCCLUDES = (
+    np.isin(PREDICATES[:-1], some)[:, None, None] for some in (SYMMETRIC, "occludes")
+)
+_IS_CLEAR = np.isin(PREDICATES, UNARY)[:, None, None]
 _TRUTHS = np.array([Truth.FALSE, Truth.TRUE, Truth.UNKNOWN], dtype=object)
 _SOURCES = np.array([Source.GEOMETRY_2D, Source.GEOMETRY_3D], dtype=object)
 _METRIC_FLOOR = 0.005  # metres; edges are never known better than this
@@ -95,26 +101,23 @@ def find(
         return [], list(PREDICATES)
     metric = np.array([o.position is not None and o.size is not None for o in objects], dtype=bool)
     both = metric[:, None] & metric[None, :]
-    flat, solid, covering = _flat(objects, limits), _solid(objects, view, limits, cover), np.zeros_like(both)
-    if cover is not None:
-        solid["occludes"], covering = _occludes(objects, cover, limits), both & np.isfinite(cover.share)
+    covering = np.zeros_like(both) if cover is None else both & np.isfinite(cover.share)
     same, open_ = _same_place(objects)
     other = ~(np.eye(count, dtype=bool) | same)
-    found, verdicts = list[Relation](), dict[str, Judged]()
-    for predicate in PREDICATES[:-1]:
-        use = covering if predicate == "occludes" else both
-        pick = np.triu(other) if predicate in SYMMETRIC else other
-        one = merged(use, solid.get(predicate, flat[predicate]), flat[predicate], pick)
-        verdicts[predicate] = one = one.left_open(open_ & pick)
-        found += _stated(objects, predicate, one, use, view.frame_id, image_frame, doubtful)
-    clear = _clear(verdicts["on"], ~metric | topless(objects, cover))
-    return found + _stated(objects, "clear", clear, both, view.frame_id, image_frame), list(PREDICATES)
+    pick = np.where(_IS_SYMMETRIC, np.triu(other), other)
+    use = np.where(_IS_OCCLUDES, covering, both)
+    solid = joined(_solid(objects, view, limits, cover), _occludes(objects, cover, limits))
+    pairs = merged(use, solid, _flat(objects, limits), pick).left_open(open_ & pick)
+    clear = _clear(pairs, ~metric | topless(objects, cover))
+    # A thing that is not clear says so through what lies on it.
+    least = np.where(_IS_CLEAR, np.inf, ndtri(min(doubtful, 1.0)))
+    metric_of = np.concatenate([use, both[None]])
+    told = _stated(objects, joined(pairs, clear), metric_of, (image_frame, view.frame_id), least)
+    return told, list(PREDICATES)
 
 
-def _solid(
-    objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None
-) -> dict[str, Judged]:
-    """Predicates from extents, for all pairs; meaningless where an object has none."""
+def _solid(objects: Sequence[SceneObject], view: View, limits: Thresholds, cover: Cover | None) -> Judged:
+    """The predicates before "occludes", from extents, for all pairs; meaningless where an object has none."""
     axes = view.axes()
     centre = np.array([o.position or (0.0,) * 3 for o in objects]) @ axes.T
     half = np.array([o.size or (0.0,) * 3 for o in objects]) / 2 @ np.abs(axes).T
@@ -123,11 +126,12 @@ def _solid(
     viewpoint = axes @ view.viewpoint
     seen = np.full((len(objects), extents.AXES, 2), np.nan) if cover is None else cover.outline
     low, high = extents.unseen_back(centre - half, centre + half, viewpoint, seen)  # right, forward, up
+    over = extents.footing(low, high)
     low, floor = extents.rested(
         low,
         high,
         viewpoint,
-        extents.footing(low, high),
+        over,
         slack=2 * _METRIC_FLOOR,
         reach=limits.on_gap,
         stand=limits.on_overlap,
@@ -135,35 +139,37 @@ def _solid(
     )
     top = np.tile(high[:, 2], (len(low), 1))
     gap = extents.gap(low, high, extents.whole(low, high, seen, viewpoint))
-    ways = [_measured(low, high, top, gap, viewpoint, spread, limits)]
+    ways = [_measured(low, high, top, over, gap, viewpoint, spread, limits)]
     if cover is not None:
         # What is seen of a thing only in another one's box, above that one's foot, may be that one's.
         parted = np.where(low[:, None, 2] < top - limits.on_gap, np.fmin(cover.top, top), top)
         if (parted < top).any():
-            ways.append(_measured(low, high, parted, gap, viewpoint, spread, limits))
+            ways.append(_measured(low, high, parted, over, gap, viewpoint, spread, limits))
     # What is hidden may go on behind what hides it, and below, where it is round.
     hidden = np.zeros((len(low), 4)) if cover is None else cover.beyond
     most_low, most_high = extents.uncut(low, high, viewpoint, hidden)
     most_low[:, 2] = np.maximum(most_low[:, 2] - extents.underside(low, high, viewpoint), floor)
     top = np.tile(most_high[:, 2], (len(low), 1))
+    over = extents.footing(most_low, most_high)
     gap = extents.gap(most_low, most_high, extents.whole(most_low, most_high, seen, viewpoint))
-    ways.append(_measured(most_low, most_high, top, gap, viewpoint, spread, limits))
-    return {predicate: agreed(*(way[predicate] for way in ways)) for predicate in ways[0]}
+    ways.append(_measured(most_low, most_high, top, over, gap, viewpoint, spread, limits))
+    return agreed(*ways)
 
 
 def _measured(
     low: Floats,
     high: Floats,
     top: Floats,
+    over: Floats,
     gap: Floats,
     viewpoint: Floats,
     spread: Floats,
     limits: Thresholds,
-) -> dict[str, Judged]:
-    """Predicates of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres.
+) -> Judged:
+    """_solid of things with these extents (N, 3): columns right, forward, up; spread: (N, N), of depth, metres.
 
     top: (N, N), metres, height up to which the second one reaches where the first one is concerned.
-    gap: (N, N), metres, between surfaces.
+    over: (N, N), of `footing`. gap: (N, N), metres, between surfaces.
     """
     away = np.linalg.norm((low + high) / 2 - viewpoint, axis=1)
     edge = np.hypot(spread, _METRIC_FLOOR)
@@ -173,7 +179,7 @@ def _measured(
     ceiling = np.repeat(high.T[:, None], len(high), axis=1)
     ceiling[2] = top
     shared = np.maximum(np.minimum(first_high, ceiling) - np.maximum(first_low, second_low), 0.0)
-    footing_margin = (extents.footing(low, high) - limits.on_overlap) * np.sqrt(size[0] * size[1])[:, None]
+    footing_margin = (over - limits.on_overlap) * np.sqrt(size[0] * size[1])[:, None]
     rise = low[:, None, 2] - top
     slack = limits.side_slack * np.minimum(size[:, :, None], size[:, None])
     # Neither centre can lie inside the other while they overlap by less than half of the narrower one.
@@ -183,19 +189,21 @@ def _measured(
     held = (shared / size[:, :, None]).prod(axis=0)
     held_gap = np.minimum(first_low - second_low, ceiling - first_high).min(axis=0)
     length = np.cbrt(size.prod(axis=0))[:, None]
-    return {
-        "left_of": judged(beside, (beside + slack[0], edge)),
-        "above": judged(rise, (rise + slack[2], edge), (footing_margin, edge)),
-        "in_front_of": judged(behind, (behind - least, edge)),
-        "on": judged(rise, (limits.on_gap - np.abs(rise), edge), (footing_margin, edge)),
-        "inside": judged(held_gap, ((held - limits.inside_share) * length, edge)),
-        "near": judged(gap, (limits.near_gap - gap, edge)),
-        "touching": judged(gap, (limits.touching_gap - gap, edge)),
+    gaps_and_margins = {
+        "left_of": (beside, beside + slack[0]),
+        "above": (rise, np.minimum(rise + slack[2], footing_margin)),
+        "in_front_of": (behind, behind - least),
+        "on": (rise, np.minimum(limits.on_gap - np.abs(rise), footing_margin)),
+        "inside": (held_gap, (held - limits.inside_share) * length),
+        "near": (gap, limits.near_gap - gap),
+        "touching": (gap, limits.touching_gap - gap),
     }
+    values, margins = (np.stack(each) for each in zip(*gaps_and_margins.values(), strict=True))
+    return judged(values, margins, edge)
 
 
-def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, Judged]:
-    """Predicates from boxes alone, in the camera's view."""
+def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> Judged:
+    """The predicates before "clear", from boxes alone, in the camera's view."""
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     low, high = box[:, :2], box[:, 2:]
     size = high - low
@@ -212,24 +220,20 @@ def _flat(objects: Sequence[SceneObject], limits: Thresholds) -> dict[str, Judge
     # The upper thing's lower edge lies over the lower thing, wherever the camera looks down from.
     sits = (over <= slack[..., 1]) & (high[:, None, 1] <= high[None, :, 1] + slack[..., 1])
     sits &= shared[..., 0] >= limits.on_overlap * size[:, None, 0]
-    return {
-        "left_of": judged(beside, (beside + slack[..., 0], edge)),
-        "above": judged(over, (over + slack[..., 1], edge)),
-        "in_front_of": opened(every),
-        "on": opened(sits),
-        "inside": opened(area >= limits.inside_hint),
-        "near": opened(every),
-        "touching": opened(every),
-        "occludes": opened(area > 0),
-    }
+    boxed = judged(np.stack([beside, over]), np.stack([beside + slack[..., 0], over + slack[..., 1]]), edge)
+    # in_front_of, on, inside, near, touching, occludes
+    return joined(boxed, opened(np.stack([every, sits, area >= limits.inside_hint, every, every, area > 0])))
 
 
-def _occludes(objects: Sequence[SceneObject], cover: Cover, limits: Thresholds) -> Judged:
+def _occludes(objects: Sequence[SceneObject], cover: Cover | None, limits: Thresholds) -> Judged:
+    """occludes alone; meaningless without cover."""
+    if cover is None:
+        return opened(np.zeros((1, len(objects), len(objects)), dtype=bool))
     box = np.array([o.box.corners for o in objects], dtype=np.float64)
     pixels = np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[None, :]
     margin = (cover.share - limits.occluding_share) * pixels
     within = np.where(cover.share > 0, _UNDECIDED, 0.0)
-    return judged(cover.gap, (margin, _pixel_sigma(objects) / np.sqrt(2.0)), within=within)
+    return judged(cover.gap[None], margin[None], _pixel_sigma(objects) / np.sqrt(2.0), within)
 
 
 def _pixel_sigma(objects: Sequence[SceneObject]) -> Floats:
@@ -243,18 +247,13 @@ def topless(objects: Sequence[SceneObject], cover: Cover | None) -> Flags:
     return np.zeros(len(objects), dtype=bool) if cover is None else cover.beyond[:, 1] > _METRIC_FLOOR
 
 
-def _clear(on: Judged, hidden: Flags) -> Judged:
+def _clear(pairs: Judged, hidden: Flags) -> Judged:
     """Nothing is on it; open where something may be. hidden: (N,), on which nothing could be seen to lie."""
-    covered, open_ = on.holds.any(axis=0), on.unknown.any(axis=0) | hidden
-    likely = np.where(on.holds | on.unknown, 0.0, on.confidence)
-    np.fill_diagonal(likely, 0.0)
-    sure = 1.0 - likely.max(axis=0, initial=0.0)
-    return Judged(
-        np.diag(~covered & ~open_),
-        np.diag(~covered & open_),
-        np.diag(np.where(open_, 0.5, sure)),
-        np.full(on.value.shape, np.nan),
-    )
+    on = PREDICATES.index("on")
+    covered, open_ = pairs.holds[on].any(axis=0), pairs.unknown[on].any(axis=0) | hidden
+    least = np.where(open_, 0.0, -pairs.sigmas[on].max(axis=0, initial=-np.inf))
+    holds, unknown, sigmas = np.diag(~covered & ~open_), np.diag(~covered & open_), np.diag(least)
+    return Judged(holds[None], unknown[None], sigmas[None], np.full((1, *holds.shape), np.nan))
 
 
 def _same_place(objects: Sequence[SceneObject]) -> tuple[Flags, Flags]:
@@ -271,27 +270,26 @@ def _same_place(objects: Sequence[SceneObject]) -> tuple[Flags, Flags]:
 
 
 def _stated(
-    objects: Sequence[SceneObject],
-    predicate: str,
-    verdict: Judged,
-    metric: Flags,
-    frame: str,
-    image_frame: str,
-    doubtful: float = np.inf,
+    objects: Sequence[SceneObject], verdict: Judged, metric: Flags, frames: tuple[str, str], least: Floats
 ) -> list[Relation]:
-    first, second = np.nonzero(verdict.holds | verdict.unknown | (verdict.confidence >= doubtful))
+    """What is TRUE, UNKNOWN or, by its sigmas, at least that likely; in the order of PREDICATES.
+
+    metric: (P, N, N), judged in metres. frames: of what is judged from boxes and of what is not. least: (P, 1, 1).
+    """
+    which = np.nonzero(verdict.holds | verdict.unknown | (verdict.sigmas >= least))
+    predicate, first, second = which
     ids = np.array([o.id for o in objects], dtype=object)
-    truth = np.where(verdict.unknown, Truth.UNKNOWN, verdict.holds.astype(np.intp))[first, second]
-    solid = metric[first, second]
+    truth = np.where(verdict.unknown[which], Truth.UNKNOWN, verdict.holds[which].astype(np.intp))
+    solid = metric[which].astype(np.intp)
     columns = (
         ids[first],
-        np.full(len(first), predicate, dtype=object),
+        _NAMES[predicate],
         ids[second],
         _TRUTHS[truth],
-        verdict.confidence[first, second],
-        verdict.value[first, second],
-        _SOURCES[solid.astype(np.intp)],
-        np.array([image_frame, frame], dtype=object)[solid.astype(np.intp)],
+        ndtr(verdict.sigmas[which]),
+        verdict.value[which],
+        _SOURCES[solid],
+        np.array(frames, dtype=object)[solid],
     )
     # What Relation._make does, without a call in Python for each.
     rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -238,6 +238,12 @@ def test_one_object_said_twice_is_one():
     assert "collapsed: 2" in grounding.message
 
 
+def test_boxes_of_one_label_that_overlap_by_seven_tenths_are_one_object_and_with_less_two():
+    first = '{"bbox_2d": [0, 0, 100, 100], "label": "plate"}'
+    assert len(read(f'[{first}, {{"bbox_2d": [0, 0, 100, 71], "label": "plate"}}]').detections) == 1
+    assert len(read(f'[{first}, {{"bbox_2d": [0, 0, 100, 69], "label": "plate"}}]').detections) == 2
+
+
 def test_endless_boxes_stop_at_max_objects():
     endless = ", ".join(f'{{"bbox_2d": [{i}, {i}, {i + 9}, {i + 9}], "label": "a"}}' for i in range(500))
     grounding = read("[" + endless, finished=False, max_objects=20)

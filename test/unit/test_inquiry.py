@@ -230,9 +230,9 @@ def test_the_real_tiny_model_answers_under_the_schema_and_nothing_breaks():
     with Renderer(640, 480) as renderer:
         frames = [Frame(f"table {seed}", renderer.rgb(sample(seed)), seed) for seed in range(90_004, 90_008)]
     try:
-        settings = PerceptionSettings(ask_relations=True, max_tokens=600)
+        settings = PerceptionSettings(ask_relations=True, max_tokens=600, timeout=600.0)
         results = pipeline.perceive(frames, engine, model, settings)
-        plain = pipeline.perceive(frames, engine, tiny, PerceptionSettings(max_tokens=600))
+        plain = pipeline.perceive(frames, engine, tiny, PerceptionSettings(max_tokens=600, timeout=600.0))
     finally:
         engine.close()
     assert any(result.asked for result in results)
