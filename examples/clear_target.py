@@ -13,24 +13,30 @@ import sys
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
-from qwenvl_ros.planning.obstruction import clearing
+from qwenvl_ros.planning.obstruction import Clearing, clearing
+from qwenvl_ros.planning.truths import named
 from qwenvl_ros.ros import SceneClient
 from qwenvl_ros.types import Status
 
 
 def clear(client: SceneClient, target: str, camera: str, timeout: float) -> int:
     """Wait until the target is seen, and say what is in its way; the exit status."""
-    try:
-        if not client.wait_until(lambda: client.find(target, camera), timeout):
-            print(f"no {target} is seen. {client.trouble(camera, target)}", file=sys.stderr)
-            return 1
+    found: Clearing | None = None
+
+    def told() -> bool:
+        nonlocal found
         scene = client.scene(camera)
-        if scene is None or scene.status is not Status.OK:
-            print(f"nothing can be told: {client.trouble(camera)}", file=sys.stderr)
-            return 1
-        found = clearing(scene, target)
+        if scene is not None and scene.status is Status.OK and named(scene, target):
+            found = clearing(scene, target)
+        return found is not None
+
+    try:
+        client.wait_until(told, timeout)
     except LookupError as error:
         print(error, file=sys.stderr)
+        return 1
+    if found is None:
+        print(f"no {target} is seen. {client.trouble(camera, target)}", file=sys.stderr)
         return 1
     for number, thing in enumerate(found.order, 1):
         print(f"{number}. take {thing.id} ({thing.label}) away")

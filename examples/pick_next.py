@@ -26,6 +26,7 @@ def pick(client: SceneClient, kind: str, camera: str, timeout: float) -> int:
     def free() -> bool:
         nonlocal choice
         scene = client.scene(camera)
+        choice = None
         if scene is not None and scene.status is Status.OK:
             choice = next_free(scene, kind)
         return choice is not None and choice.object is not None

@@ -28,7 +28,11 @@ class Planner(Node):
         self.create_subscription(SceneMessage, "qwenvl/scene", self._hear, 10)
 
     def _hear(self, message: SceneMessage) -> None:
-        scene = scene_of(message)
+        try:
+            scene = scene_of(message)
+        except ValueError as error:  # against the contract: not from scene_node
+            self.get_logger().warning(f"a scene of {message.camera!r} is left out: {error}")
+            return
         news = changes(self._known.get(scene.camera), scene)
         if scene.status is Status.OK:
             self._known[scene.camera] = scene

@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
 from qwenvl_ros.planning.places import NoPlace, place, understood
+from qwenvl_ros.planning.truths import named
 from qwenvl_ros.ros import SceneClient
 from qwenvl_ros.ros.conversions.camera import to_pose
 from qwenvl_ros.types import Status, Vector
@@ -25,29 +26,37 @@ from qwenvl_ros.types import Status, Vector
 LISTENER_S = 10.0  # so long is waited for somebody to hear the goal, and for it to have come there
 
 
-def send(node: Node, phrase: str, radius: float, viewpoint: Vector, camera: str, timeout: float) -> int:
-    """Wait until the object is seen and has a position, and publish the goal beside it; the exit status."""
+def send(
+    node: Node, phrase: str, radius: float, viewpoint: Vector | None, camera: str, timeout: float
+) -> int:
+    """Wait until there is a place beside the object, and publish it as a goal; the exit status."""
     goals = node.create_publisher(PoseStamped, "goal_pose", 1)
     client = SceneClient(node, max_age=10.0)
+    goal, why = PoseStamped(), ""
+
+    def placed() -> bool:
+        nonlocal goal, why
+        scene = client.scene(camera)
+        if scene is None or scene.status is not Status.OK or not named(scene, name):
+            return False
+        try:
+            pose = place(scene, side, name, radius=radius, viewpoint=viewpoint)
+        except NoPlace as error:  # as in the first scenes of a node, which may lack depth or pose
+            why = str(error)
+            return False
+        goal = to_pose(pose, scene.stamp, scene.reference_frame)
+        return True
+
     try:
         side, name = understood(phrase)
-        # The first scenes of a node may lack depth.
-        placed = client.wait_until(
-            lambda: any(each.position for each in client.find(name, camera) or ()), timeout
-        )
-        if not placed and not client.find(name, camera):
-            raise NoPlace(f"no {name} is seen. {client.trouble(camera, name)}")
-        scene = client.scene(camera)
-        if scene is None or scene.status is not Status.OK:
-            raise NoPlace(f"nothing can be told: {client.trouble(camera)}")
-        pose = place(scene, side, name, radius=radius, viewpoint=viewpoint)
+        if not client.wait_until(placed, timeout):
+            raise NoPlace(why or f"no {name} is seen. {client.trouble(camera, name)}")
     except (NoPlace, LookupError) as error:
         print(error, file=sys.stderr)
         return 1
-    goal = to_pose(pose, scene.stamp, scene.reference_frame)
     at, turned = goal.pose.position, goal.pose.orientation
     print(
-        f"{phrase}: ({at.x:.2f}, {at.y:.2f}) m in {scene.reference_frame}, turned by z={turned.z:.2f} w={turned.w:.2f}"
+        f"{phrase}: ({at.x:.2f}, {at.y:.2f}) m in {goal.header.frame_id}, turned by z={turned.z:.2f} w={turned.w:.2f}"
     )
     heard = client.wait_until(goals.get_subscription_count, LISTENER_S)
     goals.publish(goal)
@@ -75,9 +84,8 @@ def main() -> int:
         "--viewpoint",
         type=float,
         nargs=3,
-        default=(0.0, 0.0, 0.0),
         metavar=("X", "Y", "Z"),
-        help="in front of is towards here, in target_frame, metres",
+        help="in front of is towards here, in target_frame, metres; needed unless that is base_link",
     )
     parser.add_argument("--camera", default="", help="the one to look through, where there are several")
     parser.add_argument("--timeout", type=float, default=30.0, help="wait so long to see it, seconds")
@@ -85,7 +93,9 @@ def main() -> int:
     rclpy.init(args=ros)
     node = rclpy.create_node("semantic_goal")
     try:
-        return send(node, args.place, args.radius, tuple(args.viewpoint), args.camera, args.timeout)
+        return send(
+            node, args.place, args.radius, args.viewpoint and tuple(args.viewpoint), args.camera, args.timeout
+        )
     except (KeyboardInterrupt, ExternalShutdownException):
         return 1
     finally:

@@ -72,7 +72,7 @@ def start(
             text=_words(question, views),
             clips=[view.footage.clip() for view in views if view.footage is not None],
             text_first=model.text_first,
-            max_tokens=sampling.max_tokens,
+            max_tokens=_most_tokens(model, settings),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -99,12 +99,18 @@ def finish(pending: Pending, views: Sequence[View], thinks: bool = False) -> Ans
     reply = pending.future.result()
     text = spoken(reply.text, thinks)
     scenes = [_in_boxes(scene, text) for scene in scenes]
-    most = pending.model.question.max_tokens
-    cut = f"at {most} tokens, the most that the model's zoo entry allows a question (sampling)"
+    most = _most_tokens(pending.model, pending.settings)
+    cut = (
+        f"at {most} tokens: raise max_tokens, 0 being what the model's zoo entry allows a question (sampling)"
+    )
     if reply.finish == "length":
         message = f"the answer was cut short {cut}" if text else f"it was still thinking {cut}"
         return Answer(text, tuple(scenes), message)
     return Answer(text, tuple(scenes), "" if text else "the model said nothing; ask in other words")
+
+
+def _most_tokens(model: Model, settings: PerceptionSettings) -> int:
+    return settings.max_tokens or model.question.max_tokens
 
 
 def _in_boxes(scene: Scene, text: str) -> Scene:

@@ -8,11 +8,13 @@ from math import inf, isnan
 from typing import Generic, TypeVar
 
 from qwenvl_ros.clips import ClipSettings, Film, Footage
+from qwenvl_ros.scheduling import Limits
 from qwenvl_ros.types import Frame, Scene
 from qwenvl_ros.zoo import Model
 
 F = TypeVar("F", bound=Frame)
 
+_JUMP_BACK_NS = round(Limits().jump_back * 1e9)
 _ROUNDED = 1e-6  # by which a float32 of an action's goal may be off
 
 
@@ -60,9 +62,13 @@ class Recent(Generic[F]):
     def add_scene(self, scene: Scene) -> None:
         """A scene that was made; a failure does not take back what was seen before it.
 
-        Nor does a keyframe whose answer is later than the scenes that tracking made of newer images.
+        Nor does a keyframe whose answer is later than the scenes that tracking made of newer images. What is told of an
+        image from before time jumped back is forgotten.
         """
         with self._lock:
+            newest = self._frames.get(scene.camera)
+            if newest is not None and scene.stamp > newest.stamp + _JUMP_BACK_NS:
+                return
             if scene.status.answered:
                 held = self._scenes.get(scene.camera)
                 if held is None or not scene.stamp < held.stamp <= self._now():

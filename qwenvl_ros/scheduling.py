@@ -119,7 +119,7 @@ class Slots:
         self._cameras: dict[str, _Camera] = {}
         self._turns = 0
         self._arrivals = 0
-        self._condition = threading.Condition()  # its lock is reentrant
+        self._lock = threading.RLock()
 
     def put(self, frame: Frame) -> Put:
         """Offer a frame: it waits, replacing an older one, unless it is out of order, too soon, or too old.
@@ -127,7 +127,7 @@ class Slots:
         When the clock, or the stamps of this camera, went back by more than `jump_back`, the camera starts
         afresh and `time_jumped_back` tells the caller to reset its tracks.
         """
-        with self._condition:
+        with self._lock:
             now = self._now()
             camera = self._cameras.setdefault(frame.camera, _Camera())
             limits = self._limits_of(frame.camera)
@@ -151,7 +151,6 @@ class Slots:
                 self._arrivals += 1
                 camera.arrival = self._arrivals
             camera.waiting = frame
-            self._condition.notify_all()
             return Put(True, dropped, jumped)
 
     def take(self, limit: int = 1, busy: Collection[str] = ()) -> list[Frame]:
@@ -159,7 +158,7 @@ class Slots:
 
         A waiting frame that is too old by now is dropped and counted.
         """
-        with self._condition:
+        with self._lock:
             now = self._now()
             taken: list[Frame] = []
             waiting = [
@@ -185,23 +184,9 @@ class Slots:
                 taken.append(frame)
             return taken
 
-    def wait(self, limit: int = 1, timeout: float | None = None) -> list[Frame]:
-        """As `take`, but first waits until a frame is there, `timeout` s of wall time pass, or `wake` is called."""
-        with self._condition:
-            taken = self.take(limit)
-            if not taken:
-                self._condition.wait(timeout)
-                taken = self.take(limit)
-            return taken
-
-    def wake(self) -> None:
-        """Let every `wait` return now."""
-        with self._condition:
-            self._condition.notify_all()
-
     def clear(self) -> None:
         """Drop what waits and forget all stamps; the counts stay."""
-        with self._condition:
+        with self._lock:
             for camera in self._cameras.values():
                 camera.reset(Drop.CLEARED)
             self._last_now = None
@@ -213,7 +198,7 @@ class Slots:
             SettingError: a limit is out of range.
         """
         validate(limits)
-        with self._condition:
+        with self._lock:
             if camera is None:
                 self._limits = limits
             else:
@@ -223,7 +208,7 @@ class Slots:
 
     def counts(self) -> dict[str, Counts]:
         """What happened to every frame so far, by camera."""
-        with self._condition:
+        with self._lock:
             return {
                 name: Counts(each.received, each.taken, each.waiting is not None, dict(each.drops))
                 for name, each in self._cameras.items()

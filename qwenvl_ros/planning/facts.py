@@ -132,7 +132,7 @@ def identifier(text: str) -> str:
 def _type_of(label: str, types: Collection[str] | None) -> str:
     name = identifier(kind(label))
     if types is not None:
-        return name if name in types else ROOT
+        return name if name in {each.lower() for each in types} else ROOT
     return f"{name}_" if name in _RESERVED and name != ROOT else name
 
 

@@ -100,7 +100,7 @@ def clearing(scene: Scene, name: str) -> Clearing:
         for each in found.by:
             if each.id in seen:
                 continue
-            if any(truths.of(held, target.id, each.id) is Truth.TRUE for held in ("on", "inside")):
+            if each.id in _bearers(scene, target.id):
                 carrier = f"{called[each.id]}, which carries {called[target.id]}"
                 open_.append(f"how to get at {called[thing.id]} past {carrier}")
                 continue
@@ -130,13 +130,14 @@ def only(scene: Scene, name: str) -> SceneObject:
 def _obstruction(truths: Truths, thing: SceneObject) -> Obstruction:
     called, id = names_of(truths.scene), thing.id
     by, open_, hidden = [], [], False
+    bearers = _bearers(truths.scene, id)
     for other in truths.scene.objects:
         if other.id == id:
             continue
         on, hides = truths.of("on", other.id, id), truths.of("occludes", other.id, id)
         hidden = hidden or hides is not Truth.FALSE
-        if _carries(truths, other.id, id):
-            hides = Truth.FALSE
+        if other.id in bearers or truths.of("inside", other.id, id) is Truth.TRUE:
+            hides = Truth.FALSE  # without being in its way
         if Truth.TRUE in (on, hides):
             by.append(other)
         elif on is Truth.UNKNOWN:
@@ -154,10 +155,18 @@ def _obstruction(truths: Truths, thing: SceneObject) -> Obstruction:
     return Obstruction(tuple(by), tuple(open_))
 
 
-def _carries(truths: Truths, other: str, id: str) -> bool:
-    """Whether one of the two holds or carries the other, so that it hides it without being in its way."""
-    pairs = (("on", id, other), ("inside", id, other), ("inside", other, id))
-    return any(truths.of(*each) is Truth.TRUE for each in pairs)
+def _bearers(scene: Scene, id: str) -> set[str]:
+    """Ids of what carries or holds it, of what carries that, and so on: taken away, it would go with it."""
+    below: dict[str, set[str]] = {}
+    for each in scene.relations:
+        if each.predicate in ("on", "inside") and each.truth is Truth.TRUE:
+            below.setdefault(each.subject_id, set()).add(each.object_id)
+    found, beside = set[str](), [id]
+    while beside:
+        more = below.get(beside.pop(), set()) - found - {id}
+        found |= more
+        beside.extend(more)
+    return found
 
 
 def _rank(truths: Truths, thing: SceneObject, free: list[SceneObject]) -> tuple[int, float]:

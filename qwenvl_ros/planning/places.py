@@ -15,6 +15,10 @@ from qwenvl_ros.types import Pose, Scene, SceneObject, Vector
 
 Floats = NDArray[np.float64]
 
+ROBOTS_OWN = (
+    "base_link",
+    "base_footprint",
+)  # frames of REP-105 and REP-120 in which the robot is at the origin
 STEP, REACH = 0.01, 2.0  # metres: how finely and how far beside the object a free place is looked for
 
 _PHRASES = {"left of": "left_of", "right of": "right_of", "in front of": "in_front_of", "behind": "behind"}
@@ -39,9 +43,7 @@ def understood(phrase: str) -> tuple[str, str]:
     return _PHRASES[match[1].lower()], match[2]
 
 
-def place(
-    scene: Scene, predicate: str, name: str, *, radius: float, viewpoint: Vector = (0.0, 0.0, 0.0)
-) -> Pose:
+def place(scene: Scene, predicate: str, name: str, *, radius: float, viewpoint: Vector | None = None) -> Pose:
     """The nearest free place beside an object, facing it, in the scene's reference frame (x forward, y left, z up).
 
     As in relations: left is +y, right -y of that frame, in front towards the viewpoint and behind away from it. Free:
@@ -50,13 +52,14 @@ def place(
     Args:
         name: id or name of one object.
         radius: of what is to stand there, metres, seen from above.
-        viewpoint: in the reference frame, metres: the robot's or the camera's place; the default is right where the
-            frame is the robot's own (base_link).
+        viewpoint: in the reference frame, metres: the robot's or the camera's place, for what is in front or behind;
+            None = the origin, where the frame is the robot's own (base_link).
 
     Raises:
         Unreadable: the scene's status is not OK.
         LookupError: nothing has this name, or several things have.
-        NoPlace: it has no position, the frame is a camera's, or there is no room within 2 m of its edge.
+        NoPlace: it has no position, the frame is a camera's, there is no room within 2 m of its edge, or from where
+            "in front" is meant is not known.
     """
     readable(scene)
     if scene.reference_frame in ("", scene.frame_id):
@@ -65,7 +68,7 @@ def place(
         )
     thing = only(scene, name)
     centre, size = _extent(thing)
-    towards, limit = _side(predicate, centre, viewpoint)
+    towards, limit = _side(predicate, centre, viewpoint, scene.reference_frame)
     with np.errstate(divide="ignore", invalid="ignore"):  # straight along an axis, and of what is flat
         edge = float(np.nanmin(size[:2] / 2 / np.abs(towards)))
     reach = min(edge + REACH, limit)
@@ -94,13 +97,15 @@ def _extent(thing: SceneObject) -> tuple[Floats, Floats]:
     return np.array(thing.position), np.array(thing.size)
 
 
-def _side(predicate: str, centre: Floats, viewpoint: Vector) -> tuple[Floats, float]:
+def _side(predicate: str, centre: Floats, viewpoint: Vector | None, frame: str) -> tuple[Floats, float]:
     """Unit vector in the plane, from the object's centre towards the place, and how far that side goes, metres."""
     if predicate in ("left_of", "right_of"):
         return np.array([0.0, 1.0 if predicate == "left_of" else -1.0]), inf
     if predicate not in ("in_front_of", "behind"):
         raise NoPlace(f"{predicate} is no side: give one of {', '.join(_PHRASES.values())}")
-    back = np.array(viewpoint[:2]) - centre[:2]
+    if viewpoint is None and frame.rsplit("/", 1)[-1] not in ROBOTS_OWN:
+        raise NoPlace(f"{predicate} as seen from where? give the viewpoint: the robot's place in {frame}")
+    back = np.array((viewpoint or (0.0, 0.0))[:2]) - centre[:2]
     length = hypot(*back)
     if length < STEP:
         raise NoPlace("the viewpoint is at the object itself: give the place of the robot or the camera")

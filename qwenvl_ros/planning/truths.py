@@ -45,15 +45,23 @@ def named(scene: Scene, name: str) -> tuple[SceneObject, ...]:
 def unasked(scene: Scene, name: str) -> str:
     """Why it cannot be told that nothing has this name, "" if it can: no query of the scene means it.
 
-    A query means the name that it is, that one may call it by, or by which one may call it (grounding.called); an id
-    counts without its number. Without queries every object was asked for.
+    A query means the name that it is, that may be called by it, or by which it may be called (grounding.called), the
+    latter unless something answers it whose label leaves open whether it is that; an id counts without its number.
+    Without queries every object was asked for.
     """
     queries, kind = asked(scene.queries), _NUMBER.sub("", name)
-    meant = name in scene.queries or any(called(kind, each) or called(each, kind) for each in queries)
-    if not queries or meant or named(scene, name) or not name:
+    if not queries or not name or name in scene.queries or named(scene, name):
         return ""
-    listed = ", ".join(map(repr, queries))
-    return f"{name!r} was not asked for, only {listed}: add it to the queries of scene_node"
+    if any(called(each, kind) for each in queries):
+        return ""
+    broader = [each for each in queries if called(kind, each)]
+    maybe = {one.id for each in broader for one in named(scene, each) if called(kind, one.label)}
+    if broader and not maybe:
+        return ""
+    remedy = "add it to the queries of scene_node"
+    if maybe:
+        return f"{', '.join(sorted(maybe))} may be {name!r}, which was not asked for by that name: {remedy}"
+    return f"{name!r} was not asked for, only {', '.join(map(repr, queries))}: {remedy}"
 
 
 def check(predicate: str, object: str = "") -> None:

@@ -47,6 +47,9 @@ class Recording:
         self._tf = [name for name, each in topics.items() if each.channel.type == TRANSFORMS]
         self.expected: int | None = sum(topics[each.image].count for each in self.cameras)
         self._tallies = {each.name: Tally() for each in self.cameras}
+        self._unread: dict[
+            str, list[str]
+        ] = {}  # by topic, all but the images': why each message cannot be read
 
     def __enter__(self) -> Recording:
         return self
@@ -60,7 +63,9 @@ class Recording:
 
     @property
     def damage(self) -> Sequence[str]:
-        return self._bag.damage
+        """See Source; images that cannot be read are in the tallies."""
+        unread = [f"{len(why)} of {topic} cannot be read: {why[0]}" for topic, why in self._unread.items()]
+        return [*self._bag.damage, *unread]
 
     def frames(self, keep: Keep | None) -> Iterator[Recorded]:
         """See Source."""
@@ -89,9 +94,11 @@ class Recording:
         try:
             message = decoder.message(record)
         except Undecodable as error:
-            for camera in concerned:
-                if topic == camera.topics.image:
-                    camera.refuse(str(error))
+            showing = [camera for camera in concerned if topic == camera.topics.image]
+            for camera in showing:
+                camera.refuse(str(error))
+            if not showing:
+                self._unread.setdefault(topic, []).append(str(error))
             return
         if record.channel.type == TRANSFORMS:
             _note_transforms(message, topic, transforms)

@@ -22,6 +22,7 @@ from qwenvl_ros.ros.arrivals import Arrived, with_arrival
 from qwenvl_ros.ros.asked import Desk
 from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.ros.errand import Errand, Refused
+from qwenvl_ros.scene_json import ros_text
 from qwenvl_ros.types import Scene, Status
 from qwenvl_ros.zoo import Model
 
@@ -76,14 +77,14 @@ class AskServer:
             return Ask.Result(message="cancelled")
         except (NotThere, Refused, ValueError) as reason:
             handle.abort()
-            return Ask.Result(message=str(reason))
+            return Ask.Result(message=ros_text(str(reason)))
         finally:
             self._errands.pop(key, None)
         whole = not answer.message
         (handle.succeed if whole else handle.abort)()
         scenes = [to_message(each) for each in self._scenes(answer, views, active.recent)]
-        message = answer.message or _shorter(views, goal.window_seconds)
-        return Ask.Result(answer=answer.text, scenes=scenes, success=whole, message=message)
+        message = ros_text(answer.message or _shorter(views, goal.window_seconds))
+        return Ask.Result(answer=ros_text(answer.text), scenes=scenes, success=whole, message=message)
 
     def _views(self, recent: Recent[Any], goal: Ask.Goal) -> list[View]:
         """What each camera of a goal shows.
@@ -119,7 +120,7 @@ class AskServer:
 
         def hear(text: str) -> None:
             if said := questions.spoken(text, thinks):
-                handle.publish_feedback(Ask.Feedback(partial_answer=said))
+                handle.publish_feedback(Ask.Feedback(partial_answer=ros_text(said)))
 
         return Errand(start, lambda pending: questions.finish(pending, views, thinks), hear)
 

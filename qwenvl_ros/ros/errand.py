@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from qwenvl_ros.backends import Backend
 from qwenvl_ros.pipeline import Pending, PerceptionSettings
+from qwenvl_ros.recent import NotThere
 from qwenvl_ros.zoo import Model
 
 T = TypeVar("T")
@@ -23,10 +24,11 @@ class Refused(RuntimeError):
 class Errand(Generic[T]):
     """All three functions are called in the worker's threads.
 
-    start: asks the engine, with the node's settings of that moment; like pipeline.start it tells no failure. finish:
-    what the answer says, once it is there or was given up. hear: told the answer so far as it grows.
+    start: asks the engine, with the node's settings of that moment; like pipeline.start it tells no failure of it, but
+    may raise NotThere. finish: what the answer says, once it is there or was given up. hear: told the answer so far as
+    it grows.
 
-    outcome: what finish returned, or Refused; cancelling it ends the generation.
+    outcome: what finish returned, or Refused or NotThere; cancelling it ends the generation.
     """
 
     def __init__(
@@ -55,6 +57,6 @@ class Errand(Generic[T]):
             with suppress(InvalidStateError):  # cancelled meanwhile
                 self.outcome.set_result(said)
 
-    def fail(self, error: Refused) -> None:
+    def fail(self, error: Refused | NotThere) -> None:
         with suppress(InvalidStateError):
             self.outcome.set_exception(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 
@@ -16,6 +17,7 @@ from qwenvl_ros.ros.arrivals import Arrived, with_arrival
 from qwenvl_ros.ros.asked import Desk
 from qwenvl_ros.ros.conversions.scene import to_message
 from qwenvl_ros.ros.errand import Errand, Refused
+from qwenvl_ros.scene_json import ros_text
 from qwenvl_ros.srv import Ground
 from qwenvl_ros.types import Scene, Status
 from qwenvl_ros.zoo import Model
@@ -32,22 +34,26 @@ class GroundServer:
         try:
             active = self._desk.open()
             camera = self._desk.camera(request.camera)
-            frame = active.recent.frame(camera, self._desk.age_limit(request.max_age))
-            errand = _errand(frame, tuple(query for query in request.queries if query))
+            newest = partial(active.recent.frame, camera, self._desk.age_limit(request.max_age))
+            newest()  # told at once where there is none
+            errand = _errand(newest, tuple(query for query in request.queries if query))
             active.run(errand)
             scene = await self._desk.result(errand.outcome)
         except (NotThere, Refused, ValueError) as reason:
             # An empty scene would say that nothing is there.
             response.scene = SceneMessage(camera=request.camera, status=int(Status.BACKEND_FAILED))
-            response.scene.status_message = response.message = str(reason)
+            response.scene.status_message = response.message = ros_text(str(reason))
             return response
         response.scene = to_message(scene)
         response.success = scene.status.answered
-        response.message = scene.status_message
+        response.message = ros_text(scene.status_message)
         return response
 
 
-def _errand(frame: Arrived, queries: tuple[str, ...]) -> Errand[Scene]:
+def _errand(newest: Callable[[], Arrived], queries: tuple[str, ...]) -> Errand[Scene]:
+    """newest: the image to be asked about, when its turn comes."""
+    asked: list[Arrived] = []
+
     def start(
         backend: Backend,
         model: Model,
@@ -56,6 +62,7 @@ def _errand(frame: Arrived, queries: tuple[str, ...]) -> Errand[Scene]:
     ) -> Pending:
         # What geometry cannot see takes a second question, and somebody waits.
         wanted = dataclasses.replace(settings, queries=queries, ask_relations=False)
-        return pipeline.start(frame, backend, model, wanted, hear)
+        asked.append(newest())
+        return pipeline.start(asked[0], backend, model, wanted, hear)
 
-    return Errand(start, lambda pending: with_arrival(pipeline.finish(pending).scene, frame))
+    return Errand(start, lambda pending: with_arrival(pipeline.finish(pending).scene, asked[0]))

@@ -1,4 +1,7 @@
-"""A recording published over ROS as it was recorded, with /clock: a node with use_sim_time lives in its time."""
+"""A recording published over ROS as it was recorded, with /clock: a node with use_sim_time lives in its time.
+
+That is the time of recording; where the recording has a /clock of its own, a simulator's, it is that one.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from qwenvl_ros.replay.frames import InputSettings
 from qwenvl_ros.replay.pictures import Pictures
 from qwenvl_ros.ros.conversions.camera import to_time
 
+CLOCK = "/clock"
 CLOCK_S = 0.01  # between two messages on /clock, of wall time
 _LAST_MESSAGES_S = 5.0  # to wait for the last messages to be taken
 
@@ -34,13 +38,14 @@ class Player(Node):
     def __init__(self, channels: list[Channel], speed: float) -> None:
         super().__init__("replay")
         self._speed = speed
-        self._clock_out = self.create_publisher(Clock, "/clock", QoSProfile(depth=10))
+        recorded = any(each.topic == CLOCK for each in channels)
+        self._clock_out = None if recorded else self.create_publisher(Clock, CLOCK, QoSProfile(depth=10))
         self._out = {each.topic: made for each in channels if (made := self._publisher(each))}
         self._now = 0
 
     @property
     def topics(self) -> list[str]:
-        """What is published, beside /clock."""
+        """What is published of the recording."""
         return list(self._out)
 
     def wait(self, stamp: int, seconds: float) -> None:
@@ -70,7 +75,8 @@ class Player(Node):
     def _tick(self, stamp: int) -> None:
         """Time only goes on, though messages may not be in the order of their times."""
         self._now = max(self._now, stamp)
-        self._clock_out.publish(Clock(clock=to_time(self._now)))
+        if self._clock_out is not None:
+            self._clock_out.publish(Clock(clock=to_time(self._now)))
 
     def _publisher(self, channel: Channel) -> Any:
         package, _, name = channel.type.partition("/msg/")
@@ -118,7 +124,7 @@ def main(path: Path, settings: InputSettings, *, speed: float, loop: bool, delay
 def _play(tape: Tape, player: Player, loop: bool, delay: float) -> None:
     if not player.topics:
         raise _nothing("no type of its topics is installed" if tape.channels else "it has no topic", tape)
-    print(f"publishes /clock, {', '.join(player.topics)}", flush=True)
+    print(f"publishes {', '.join(dict.fromkeys([CLOCK, *player.topics]))}", flush=True)
     while True:
         records = (each for each in tape.records() if each.channel.topic in player.topics)
         first = next(records, None)

@@ -6,6 +6,7 @@ from qwenvl_ros.planning.selection import select
 from qwenvl_ros.recent import NotThere
 from qwenvl_ros.ros.asked import Desk
 from qwenvl_ros.ros.conversions.scene import to_relation
+from qwenvl_ros.scene_json import ros_text
 from qwenvl_ros.srv import GetRelations
 
 
@@ -25,9 +26,9 @@ class RelationsServer:
             asked = request.subject, request.predicate, request.object
             selection = select(scenes, *asked, unseen, recent.failed())
         except (NotThere, ValueError) as reason:
-            response.message = str(reason)
+            response.message = ros_text(str(reason))
             return response
         response.relations = [to_relation(each) for each in selection.relations]
         response.success = True
-        response.message = selection.message
+        response.message = ros_text(selection.message)
         return response

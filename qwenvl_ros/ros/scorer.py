@@ -104,10 +104,17 @@ class Scorer:
             names = " and ".join(sorted(self.cameras))
             self._fault = f"{self._scenes} has scenes of {names}: choose one with --camera"
             return
-        self._matching.add_scene(scene_of(message))
+        try:
+            self._matching.add_scene(scene_of(message))
+        except ValueError as error:
+            self._fault = f"{self._scenes} cannot be read: {error}"
 
     def _on_true_scene(self, message: Any) -> None:
-        truth = scene_of(message)
+        try:
+            truth = scene_of(message)
+        except ValueError as error:
+            self._fault = f"{self._truth} cannot be read: {error}"
+            return
         self._tell(truth.stamp, known_of(truth), truth)
 
     def _on_detections(self, message: Any) -> None:

@@ -5,9 +5,10 @@
     callback: run(errand)          worker: errand.start ... errand.finish -> its outcome
 
 What waits goes to the engine the moment there is room, from whatever thread makes it, so that the engine neither idles
-while a scene is made of its answer nor begins a batch without the camera that it answered last. Errands, questions that
-somebody waits for, go before the frames and together, so that they share a batch. A request that takes longer than its
-time-out is given up; it holds up no other.
+while a scene is made of its answer nor begins a batch without the camera that it answered last; but a camera with two
+answers that are no scenes yet waits. Errands, questions that somebody waits for, go before the frames and together, so
+that they share a batch; a frame that waits goes after twice as many of them as the engine answers at once. A request
+that takes longer than its time-out is given up; it holds up no other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Backend, Reply, together
 from qwenvl_ros.inquiry import Inquiry
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
+from qwenvl_ros.recent import NotThere
 from qwenvl_ros.ros.arrivals import Arrived, Delivery, with_arrival
 from qwenvl_ros.ros.errand import Errand, Refused
 from qwenvl_ros.scheduling import Put, Slots
@@ -87,7 +89,8 @@ class Worker:
         self._flights: dict[Pending | Inquiry, _Flight] = {}
         self._ended: deque[tuple[Pending | Inquiry, _Flight]] = deque()
         self._unsettled: set[str] = set()  # cameras whose frame may still be asked about a second time
-        self._lock = threading.RLock()  # of the four above and of handing over
+        self._in_a_row = 0  # errands since the last frame
+        self._lock = threading.RLock()  # of the five above and of handing over
         self._something = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="perception")
@@ -107,6 +110,7 @@ class Worker:
     def run(self, errand: Errand[Any]) -> None:
         """Put a question before the frames; never waits for the model."""
         with self._lock:
+            self._forget_cancelled()
             if self._stopping or len(self._errands) >= MOST_ERRANDS:
                 errand.fail(Refused(_STOPPED if self._stopping else _TOO_MANY))
                 return
@@ -131,14 +135,22 @@ class Worker:
             with self._lock:
                 for pending in [each for each in self._flights if each.patience() == 0.0]:
                     self._ended.append((pending, self._flights.pop(pending)))
+                self._forget_cancelled()
                 self._refuse_overdue()
                 self._hand_over()
             for pending, flight in self._in_engine():
                 if flight.errand is not None and flight.errand.outcome.cancelled():
                     pending.future.cancel()
-            while self._ended and not self._stopping:
-                pending, flight = self._ended.popleft()
+            for _ in range(
+                len(self._ended)
+            ):  # what ends meanwhile waits: others may have to be cancelled or given up
+                if self._stopping:
+                    break
+                with self._lock:
+                    pending, flight = self._ended.popleft()
                 flight.finish(pending)
+                with self._lock:
+                    self._hand_over()
             for pending, flight in self._in_engine():
                 if flight.said != flight.told and not self._stopping:
                     self._tell(pending, flight)
@@ -162,6 +174,11 @@ class Worker:
             left += [each.patience(self._settings().timeout) for each in list(self._errands)[:1]]
         return min((seconds for seconds in left if seconds is not None), default=None)
 
+    def _forget_cancelled(self) -> None:
+        """They hold images, and the place of others; the lock is held."""
+        for errand in [each for each in self._errands if each.outcome.done()]:
+            self._errands.remove(errand)
+
     def _refuse_overdue(self) -> None:
         """Errands that waited here, oldest first, for as long as an answer may take; the lock is held."""
         timeout = self._settings().timeout
@@ -175,39 +192,54 @@ class Worker:
 
         Errands may fill it twice, so that they wait in the engine and are in its next batch, before any frame.
         """
+        capacity = self._backend.capacity
         with together(self._backend):
-            while self._errands and len(self._flights) < 2 * self._backend.capacity:
-                self._begin(self._errands.popleft())
-        while not self._stopping and len(self._flights) < self._backend.capacity:
-            # One of each camera, so that none waits in the engine and grows old there, and scenes come in order.
-            flying = {flight.camera for flight in self._flights.values() if flight.camera}
-            taken = self._slots.take(1, flying | self._unsettled)
-            if not taken:
-                return
-            frame = taken[0]
-            assert isinstance(frame, Arrived)
-            finish = partial(self._finish, frame, time.monotonic())
-            flight = _Flight(finish, partial(self._tell_scene, frame), frame.camera)
-            hear = self._hearer(flight, _objects_closed) if self._wants_partial() else None
-            settings = self._settings()
-            if settings.ask_relations:
-                self._unsettled.add(frame.camera)
-            try:
-                pending = pipeline.start(frame, self._backend, self._model, settings, hear)
-            except Exception as error:  # one frame's failure must not end the thread
-                self._unsettled.discard(frame.camera)
-                self._fail(error)
-            else:
-                self._take_off(flight, pending)
+            while self._errands and len(self._flights) < 2 * capacity:
+                if self._in_a_row < 2 * capacity or not self._begin_frame():
+                    self._begin(self._errands.popleft())
+        while not self._stopping and len(self._flights) < capacity and self._begin_frame():
+            pass
+
+    def _begin_frame(self) -> bool:
+        """Hand over the frame whose turn it is; False if none waits that may go. The lock is held.
+
+        One of each camera, so that none waits in the engine and grows old there, and scenes come in order.
+        """
+        flying = {flight.camera for flight in self._flights.values() if flight.camera}
+        ended = Counter(flight.camera for _, flight in self._ended if flight.camera)
+        behind = {camera for camera, count in ended.items() if count > 1}
+        taken = self._slots.take(1, flying | behind | self._unsettled)
+        if not taken:
+            return False
+        self._in_a_row = 0
+        frame = taken[0]
+        assert isinstance(frame, Arrived)
+        finish = partial(self._finish, frame, time.monotonic())
+        flight = _Flight(finish, partial(self._tell_scene, frame), frame.camera)
+        hear = self._hearer(flight, _objects_closed) if self._wants_partial() else None
+        settings = self._settings()
+        if settings.ask_relations:
+            self._unsettled.add(frame.camera)
+        try:
+            pending = pipeline.start(frame, self._backend, self._model, settings, hear)
+        except Exception as error:  # one frame's failure must not end the thread
+            self._unsettled.discard(frame.camera)
+            self._fail(error)
+        else:
+            self._take_off(flight, pending)
+        return True
 
     def _begin(self, errand: Errand[Any]) -> None:
         if errand.outcome.done():  # cancelled
             return
+        self._in_a_row += 1
         hear = errand.hear or (lambda text: None)
         flight = _Flight(errand.finish, lambda _, text: hear(text), errand=errand)
         told = self._hearer(flight, len) if errand.hear else None
         try:
             pending = errand.start(self._backend, self._model, self._settings(), told)
+        except NotThere as reason:
+            errand.fail(reason)
         except Exception as error:
             errand.fail(Refused(f"{type(error).__name__}: {error}"))
         else:

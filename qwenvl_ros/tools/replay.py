@@ -46,6 +46,7 @@ from qwenvl_ros.zoo import ModelSettings
 
 _MOST_DIFFERENCES = 50  # lines that are printed
 _OF_LIVE = {"--live", "--topics", "--fps"}
+_OF_BAGS = (InputSettings, PairingSettings)
 _OF_LIVE_ONLY = {"--speed", "--loop", "--delay"}
 
 
@@ -99,6 +100,10 @@ def run(args: argparse.Namespace) -> int:
         return _live(args)
     if given := sorted(_given(args) & _OF_LIVE_ONLY):
         raise ToolError(f"{', '.join(given)}: only with --live")
+    if given := sorted(each for each in _given(args) if each.startswith("--expect-") and not args.expect):
+        raise ToolError(f"{', '.join(given)}: only with --expect")
+    if args.all and not args.output:
+        raise ToolError("--all puts what IN holds into OUT: give OUT, or leave it out")
     if not (args.output or args.jsonl or args.expect):
         raise ToolError("give OUT, --jsonl FILE or --expect FILE: where the scenes go (or --live)")
     try:
@@ -116,6 +121,7 @@ def _live(args: argparse.Namespace) -> int:
         raise ToolError(
             f"--speed {args.speed:g} --delay {args.delay:g}: a speed is above 0, a delay not below it"
         )
+    _check_input(args)
     try:
         from qwenvl_ros.ros.live import main
     except ImportError as error:
@@ -130,7 +136,23 @@ def _given(args: argparse.Namespace) -> set[str]:
     add_arguments(parser)
     defaults = vars(parser.parse_args([str(args.input)]))
     names = {name for name, default in defaults.items() if getattr(args, name) != default}
-    return {"OUT" if name == "output" else f"--{name}".replace("_", "-").replace(".", "-") for name in names}
+    return {"OUT" if name == "output" else _option(name) for name in names}
+
+
+def _option(name: str) -> str:
+    return f"--{name}".replace("_", "-").replace(".", "-")
+
+
+def _check_input(args: argparse.Namespace) -> None:
+    """Refuse options that IN takes no notice of."""
+    path, of_bags = args.input, {_option(name) for each in _OF_BAGS for name, _ in leaves(each)}
+    what, unused = "a folder of images", of_bags - {"--rate", "--fps"}
+    if is_bag(path):
+        what, unused = "a bag", {"--fps"}
+    elif path.is_file():
+        what, unused = "a video", of_bags - {"--rate"}
+    if given := sorted(_given(args) & unused):
+        raise ToolError(f"{path} is {what}, which takes no notice of {', '.join(given)}: leave that out")
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -208,6 +230,7 @@ def _source(args: argparse.Namespace) -> AbstractContextManager[Source]:
     path, settings = args.input, read_settings(args, InputSettings)
     if not path.exists():
         raise ToolError(f"{path} does not exist; give a bag, a video or a folder of images")
+    _check_input(args)
     if (settings.pose or settings.pose_topic) and not settings.target_frame:
         raise ToolError("a pose is given, but not in which frame: give --target-frame as well")
     try:
@@ -217,8 +240,6 @@ def _source(args: argparse.Namespace) -> AbstractContextManager[Source]:
     if is_bag(path):
         return Recording(path, settings, read_settings(args, PairingSettings), fixed, args.tracking)
     if is_video(path) or (path.is_dir() and images_in(path)):
-        if settings.target_frame:
-            raise ToolError("a video has no depth, so nothing is in a --target-frame: leave it out")
         return nullcontext(Pictures(path, settings, args.tracking))
     raise ToolError(
         f"{path} is none of these: a bag (.mcap, .db3, .bag or a folder of them), a video (.mp4, .avi, .gif ...), "

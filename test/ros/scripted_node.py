@@ -23,6 +23,7 @@ ANSWER = """[
 ]"""
 
 
+HALF = "\ud83d"
 BOXES = """Two things, one each.
 [{"camera": "front", "bbox_2d": [100, 200, 300, 600], "label": "cup"},
  {"camera": "back", "bbox_2d": [500, 200, 700, 600], "label": "can"}]"""
@@ -38,6 +39,8 @@ def steered(request, three):
         return ANSWER
     if "mumble" in words:
         return "I would rather not say."
+    if "half" in words:  # of a pair, as a stream leaves it that splits a character
+        return f"a grin {HALF}" if request.schema is None else RequestFailed(f"the gateway said {HALF}")
     if "break" in words:
         return RequestFailed("out of memory; lower max_pixels")
     if "count" in words:

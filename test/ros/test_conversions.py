@@ -15,6 +15,8 @@ from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.msg import SceneObject as ObjectMessage
 from qwenvl_ros.msg import SpatialRelation
 from qwenvl_ros.ros.conversions import camera, scene
+from qwenvl_ros.ros.conversions.diagnostics import to_diagnostics
+from qwenvl_ros.ros.diagnostics import Level, Report
 from qwenvl_ros.types import (
     Box,
     Intrinsics,
@@ -33,6 +35,14 @@ from qwenvl_ros.types import (
 def sent(message):
     """The message after a trip over the wire."""
     return deserialize_message(serialize_message(message), type(message))
+
+
+def test_diagnostics_hold_whatever_an_engine_says():
+    half = "the gateway said \ud83d"
+    (status,) = sent(
+        to_diagnostics([Report("model", Level.ERROR, half, "cpu", {"why": half})], 5, "qwenvl")
+    ).status
+    assert status.message == status.values[0].value == "the gateway said ?"
 
 
 MUG = SceneObject(

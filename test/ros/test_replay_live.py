@@ -98,6 +98,24 @@ def test_messages_come_as_they_were_recorded_and_in_the_time_of_the_clock(near, 
     assert f"{COLOUR}" in out and "Traceback" not in error
 
 
+def test_a_recorded_clock_is_the_only_one(near, tmp_path, live):
+    """A simulator's, whose stamps are not the times at which a bag recorded them."""
+    clock, simulated = "/clock", [40_000_000_000 + n * 100_000_000 for n in range(8)]
+    made = []
+    for n, at in enumerate(simulated):
+        time_of = recordings.header(at)["stamp"]
+        made += [(clock, stamp(n), make("rosgraph_msgs/msg/Clock", clock=time_of))]
+        made += [(INFO, stamp(n) + 1, camera_info(at))]
+    times, infos = [], near.hear(CameraInfo, INFO)
+    near.node.create_subscription(Clock, clock, lambda m: times.append(clock_of(m)), 100)
+    process = live(recordings.write(tmp_path / "bag", made), "--delay", "3")
+    spin(near, process, lambda: len(infos) == 8 and len(times) == 8)
+    assert times == simulated
+    out, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "Traceback" not in error, error
+    assert "publishes /clock, /front/camera_info" in out
+
+
 def test_it_is_looped_until_it_is_stopped(near, bag, live):
     infos = near.hear(CameraInfo, INFO)
     process = live(bag, "--loop", "--speed", "8", "--topics", INFO)

@@ -137,6 +137,9 @@ def test_a_planner_does_not_build_on_what_is_unknown(tmp_path):
 def test_types_that_the_domain_has():
     made = scene(CUBE, BOX, thing("dog_1", "dog with a red collar"), thing("x_1", "!!"))
     assert facts(made).objects == {"red_cube_1": "cube", "blue_box_1": "box", "dog_1": "dog", "x_1": "object"}
+    assert facts(made, types=["Cube", "DOG"]) == facts(made, types=["cube", "dog"]), (
+        "PDDL does not tell case apart"
+    )
     assert facts(made, types=["cube", "dog"]).objects == {
         "red_cube_1": "cube",
         "blue_box_1": "object",

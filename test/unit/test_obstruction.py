@@ -158,20 +158,46 @@ def test_the_order_goes_from_the_top_down_and_from_the_front_back():
 
 
 def test_what_carries_the_target_is_not_taken_away_before_it():
-    """The bowl hides what lies on the ball in it: taken away, the ball would go with it."""
+    """The bowl hides what hides the ball in it: taken away, the ball would go with it."""
     bowl, ball = seen("bowl_1", "bowl"), seen("ball_1", "ball")
     made = scene(
         bowl,
         ball,
         A,
         fact("ball_1", "inside", "bowl_1"),
-        fact("cube_a", "on", "ball_1"),
+        fact("cube_a", "occludes", "ball_1"),
         fact("bowl_1", "occludes", "cube_a"),
         *clear("bowl_1", "cube_a"),
     )
     found = clearing(made, "ball")
     assert ids(found.order) == ["cube_a"]
     assert found.open == ("how to get at red cube past bowl, which carries ball",)
+
+
+def test_what_carries_the_target_through_others_is_not_taken_away_either():
+    """A mug on a saucer that lies in a tray, whose wall hides some of the mug."""
+    mug, saucer, tray = (
+        seen("mug_1", "mug", 0.8, Occlusion.PARTIAL),
+        seen("saucer_1", "saucer"),
+        seen("tray_1", "tray"),
+    )
+    made = scene(
+        mug,
+        saucer,
+        tray,
+        A,
+        fact("mug_1", "on", "saucer_1"),
+        fact("saucer_1", "on", "tray_1"),
+        fact("saucer_1", "inside", "tray_1"),
+        fact("tray_1", "occludes", "mug_1"),
+        fact("cube_a", "occludes", "mug_1"),
+        fact("tray_1", "occludes", "cube_a"),
+        *clear("mug_1", "cube_a"),
+    )
+    assert ids(obstruction(made, "mug_1").by) == ["cube_a"]
+    found = clearing(made, "mug")
+    assert ids(found.order) == ["cube_a"]
+    assert found.open == ("how to get at red cube past tray, which carries mug",)
 
 
 def test_what_is_not_in_the_way_is_left_alone():

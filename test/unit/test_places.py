@@ -82,14 +82,30 @@ def test_what_is_in_the_way_is_gone_round():
         place(room(BOX, wall), "left_of", "box", radius=0.3)
 
 
+@pytest.mark.parametrize("frame", ["base_link", "robot_1/base_footprint"])
+def test_the_robots_own_frame_is_looked_from_its_origin(frame):
+    told = scene(at("box_1", "box", 2.0, 0.0), reference_frame=frame)
+    assert place(told, "in_front_of", "box", radius=0.3).translation[0] == pytest.approx(1.6, abs=0.011)
+
+
+@pytest.mark.parametrize("side", ["in_front_of", "behind"])
+def test_elsewhere_it_has_to_be_told_from_where(side):
+    """The map's origin says nothing about where the robot looks from: it would go round to the other side."""
+    with pytest.raises(NoPlace, match="give the viewpoint: the robot's place in map"):
+        place(room(BOX), side, "box", radius=0.3)
+
+
 @pytest.mark.parametrize(
     ("made", "why"),
     [
         (scene(BOX), "set target_frame"),
         (scene(BOX, reference_frame="optical"), "set target_frame"),
         (room(thing("box_1", "box")), "no position is known of box_1: give its camera depth"),
-        (room(BOX, thing("mug_1", "mug")), "no position is known of mug_1, so what is free"),
-        (room(at("box_1", "box", 0.0, 0.0)), "the viewpoint is at the object"),
+        (
+            scene(BOX, thing("mug_1", "mug"), reference_frame="base_link"),
+            "no position is known of mug_1, so what is free",
+        ),
+        (scene(at("box_1", "box", 0.0, 0.0), reference_frame="base_link"), "the viewpoint is at the object"),
     ],
 )
 def test_what_cannot_be_told_is_said(made, why):

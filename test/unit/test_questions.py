@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -176,6 +177,11 @@ def test_an_answer_that_was_cut_short_is_not_one_in_full():
     answer, _ = ask([Reply("A red mug and a", finish="length")])
     assert answer.text == "A red mug and a"
     assert "cut short at 1024 tokens" in answer.message and "zoo" in answer.message
+
+
+def test_max_tokens_holds_for_free_questions_too():
+    answer, request = ask([Reply("A red", finish="length")], settings=replace(SETTINGS, max_tokens=300))
+    assert request.max_tokens == 300 and "cut short at 300 tokens: raise max_tokens" in answer.message
 
 
 def test_silence_is_told():

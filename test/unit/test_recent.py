@@ -213,3 +213,14 @@ def test_frames_and_scenes_come_from_different_threads(recent, clock):
     for thread in threads:
         thread.join()
     assert recent.frame("front", inf).stamp == recent.scenes(inf)[0].stamp == round(0.299 * SECOND)
+
+
+def test_an_answer_about_an_image_from_before_time_jumped_back_is_forgotten(recent, clock):
+    """As with a bag that begins anew: it would be the newest for the whole round."""
+    clock.seconds = 5000.0
+    recent.add_frame(frame(1001.0))
+    recent.forget("front")
+    recent.add_frame(frame(10.0))
+    recent.add_scene(scene(1001.0))
+    recent.add_scene(scene(10.0))
+    assert [each.stamp for each in recent.scenes(inf)] == [10 * SECOND]

@@ -220,7 +220,7 @@ def test_stamps_out_of_order_stay_as_they_are(engine):
     made = [(COLOUR, stamp(n), image(stamp(s))) for n, s in enumerate(shuffled)]
     made.append((COLOUR, stamp(5), image(0)))
     recordings.write(Path("bag"), made)
-    assert replay("bag", "--jsonl", "out.jsonl", "--all") == 0
+    assert replay("bag", "--jsonl", "out.jsonl") == 0
     assert stamps(scenes()) == [stamp(s) for s in shuffled] + [stamp(5)]
 
 
@@ -279,6 +279,20 @@ def test_depth_is_paired_by_stamp_and_what_lacks_it_says_why(engine, capsys):
     assert "no depth" in found[1]["status_message"] and "+0.050 s off" in found[3]["status_message"]
     out = capsys.readouterr().out
     assert "4 images with depth" in out and "depth_tolerance" in out
+
+
+def test_depth_and_camera_models_that_cannot_be_read_are_told_and_the_status_is_1(engine, capsys):
+    made = list(with_depth(3))
+    for number, topic in ((4, INFO), (5, DEPTH), (8, DEPTH)):
+        assert made[number][0] == topic
+        kind = "sensor_msgs/msg/CameraInfo" if topic == INFO else IMAGE
+        made[number] = (topic, made[number][1], (kind, b"\x00\x01\x00\x00" + b"\xff" * 60))
+    recordings.write(Path("bag"), made)
+    assert replay("bag", "--jsonl", "out.jsonl") == 1
+    assert [each["objects"][0]["has_position"] for each in scenes()] == [True, False, False]
+    told = capsys.readouterr().err
+    assert f"2 of {DEPTH} cannot be read: a message on {DEPTH} is no {IMAGE}" in told
+    assert f"1 of {INFO} cannot be read" in told
 
 
 def test_images_at_the_end_wait_for_their_depth_no_longer_than_others(engine):
@@ -409,6 +423,9 @@ def test_what_is_asked_for_is_looked_for(engine):
         (["bag", "new.mcap", "--expect", "nothing.jsonl"], "cannot be read"),
         (["bag", "new.mcap", "--expect", "notes.txt"], "line 1"),
         (["bag", "new.mcap", "--speed", "2", "--loop"], "--loop, --speed: only with --live"),
+        (["bag", "new.mcap", "--expect-iou", "0.5"], "--expect-iou: only with --expect"),
+        (["bag", "--jsonl", "new.jsonl", "--all"], "give OUT"),
+        (["bag", "new.mcap", "--fps", "5"], "bag is a bag, which takes no notice of --fps"),
         (["bag", "notes.txt/new.mcap"], "cannot be written"),
         (["bag", "new.mcap", "--model", "gpt"], "no model 'gpt'"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -149,7 +150,20 @@ def test_what_is_no_video_is_refused(seen, capsys, name):
     assert [each.name for each in Path().iterdir()] == [name]
 
 
-def test_a_video_has_no_target_frame(seen, capsys):
+@pytest.mark.parametrize(
+    "unused",
+    [
+        ["--target-frame", "map"],
+        ["--topics", "/x"],
+        ["--depth", "/y"],
+        ["--rectified"],
+        ["--depth-patience", "2"],
+        ["--fps", "5"],
+    ],
+)
+def test_a_video_takes_no_notice_of_what_is_a_bags(seen, capsys, unused):
     video("v.mp4", "mp4v", 2, 10.0)
-    assert replay("v.mp4", "out.mcap", "--target-frame", "map") == 1
-    assert "leave it out" in capsys.readouterr().err
+    assert replay("v.mp4", "out.mcap", *unused) == 1
+    assert f"v.mp4 is a video, which takes no notice of {unused[0]}: leave that out" in capsys.readouterr().err
+    assert cli.main(["replay", "--live", "v.mp4", *unused]) == 1
+    assert re.search(f"{unused[0]}(: leave that out|$)", capsys.readouterr().err)

@@ -178,32 +178,6 @@ def test_an_image_that_loops_before_the_clock_does_waits_for_it() -> None:
     assert put.accepted and put.time_jumped_back
 
 
-def test_wait_returns_when_a_frame_comes_and_when_woken() -> None:
-    slots = Slots(Limits(max_age=0.0), now=Clock())
-    got: list[list[Frame]] = []
-    ready = threading.Event()
-
-    def work() -> None:
-        ready.set()
-        while not (frames := slots.wait(timeout=5.0)):
-            pass
-        got.append(frames)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    ready.wait()
-    slots.put(frame("a", 7))
-    thread.join(10.0)
-    assert stamps(got[0]) == [("a", 7)]
-
-    waiting = threading.Thread(target=lambda: got.append(slots.wait()))
-    waiting.start()
-    while waiting.is_alive():
-        slots.wake()
-        waiting.join(0.01)
-    assert got[1] == []
-
-
 def test_clear_drops_what_waits_and_counts_it() -> None:
     slots = Slots(Limits(max_age=0.0), now=Clock())
     slots.put(frame("a", 9000 * MS))
@@ -225,7 +199,7 @@ def test_several_threads_lose_nothing() -> None:
 
     def take() -> None:
         while not done.is_set():
-            taken.extend(slots.wait(2, timeout=0.05))
+            taken.extend(slots.take(2))
 
     takers = [threading.Thread(target=take) for _ in range(2)]
     putters = [threading.Thread(target=put, args=(c,)) for c in "abcd"]
@@ -234,7 +208,6 @@ def test_several_threads_lose_nothing() -> None:
     for thread in putters:
         thread.join()
     done.set()
-    slots.wake()
     for thread in takers:
         thread.join()
     taken += slots.take(10)

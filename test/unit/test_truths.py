@@ -107,6 +107,19 @@ def test_what_was_not_asked_for(queries, name, asked):
     assert asked or f"{name!r} was not asked for, only {queries[0]!r}" in why
 
 
+@pytest.mark.parametrize(
+    ("label", "open_"), [("mug", True), ("red mug", False), ("blue mug", False), ("large mug", False)]
+)
+def test_what_answers_a_broader_query_may_be_what_is_meant(label, open_):
+    """With the query "mug" all mugs are called that; a label that says more tells whether it is meant."""
+    why = unasked(scene(thing("mug_1", label, query="mug"), queries=("mug",)), "red mug")
+    assert why == (
+        "mug_1 may be 'red mug', which was not asked for by that name: add it to the queries of scene_node"
+        if open_
+        else ""
+    )
+
+
 def test_of_several_of_a_name_it_is_enough_that_one_does():
     facts = [fact("red_cube_1", "left_of", "blue_sphere_1")]
     made = scene(CUBE, OTHER, SPHERE, *facts)

@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from qwenvl_ros.ros.conversions.camera import to_header
 from qwenvl_ros.ros.diagnostics import Report
+from qwenvl_ros.scene_json import ros_text
 
 
 def to_diagnostics(reports: Iterable[Report], stamp: int, node: str) -> DiagnosticArray:
@@ -18,9 +19,9 @@ def to_diagnostics(reports: Iterable[Report], stamp: int, node: str) -> Diagnost
             DiagnosticStatus(
                 level=bytes([report.level]),
                 name=f"{node}: {report.name}",
-                message=report.message,
+                message=ros_text(report.message),
                 hardware_id=report.hardware,
-                values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
+                values=[KeyValue(key=key, value=ros_text(value)) for key, value in report.values.items()],
             )
             for report in reports
         ],
