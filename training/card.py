@@ -26,7 +26,7 @@ objects, no conversation, no video. For a robot take a real checkpoint (`model:=
 ## How to ask
 
 The query comes BEFORE the image, in the words of `qwenvl_ros.grounding.prompt`, in lower case:
-"<colour> <shape>", a bare shape, up to three of them in a list, or none for every object. The image is 384x288
+"<colour> <shape>", a bare shape, up to three of them in a list, or none for every object. The image is 512x384
 (`qwenvl_ros.grounding.place` scales and pads). With the image first it does not obey the query. It answers
 from left to right, without a code fence:
 
@@ -54,7 +54,7 @@ for?" on {match_images} pictures, then whole answers on {joint_images}, {queries
 
 ## Known limits
 
-- Boxes come on a 384x288 picture: small or far objects are coarse.
+- Boxes come on a 512x384 picture: small or far objects are coarse.
 - Objects mostly hidden are often missed, and heavily overlapping ones of one colour confused.
 - More than eight objects, more than three labels in one query, other words, capitals: not trained.
 """

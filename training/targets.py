@@ -1,6 +1,6 @@
 """What the vision tower is taught about one image: which object each cell belongs to.
 
-Cells are 4x4 pixels of the 384x288 canvas; a merged token covers 8x8 cells.
+Cells are 4x4 pixels of the 512x384 canvas; a merged token covers 8x8 cells.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 384, 288  # pixels of the model's only canvas
+WIDTH, HEIGHT = 512, 384  # pixels of the model's only canvas
 GRID = (HEIGHT // 32, WIDTH // 32)  # merged vision tokens, rows x columns
 ROWS, COLUMNS = HEIGHT // 4, WIDTH // 4  # cells
 OWNERS = 2  # objects remembered for each merged token

@@ -164,6 +164,8 @@ def test_what_is_no_video_is_refused(seen, capsys, name):
 def test_a_video_takes_no_notice_of_what_is_a_bags(seen, capsys, unused):
     video("v.mp4", "mp4v", 2, 10.0)
     assert replay("v.mp4", "out.mcap", *unused) == 1
-    assert f"v.mp4 is a video, which takes no notice of {unused[0]}: leave that out" in capsys.readouterr().err
+    assert (
+        f"v.mp4 is a video, which takes no notice of {unused[0]}: leave that out" in capsys.readouterr().err
+    )
     assert cli.main(["replay", "--live", "v.mp4", *unused]) == 1
     assert re.search(f"{unused[0]}(: leave that out|$)", capsys.readouterr().err)

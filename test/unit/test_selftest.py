@@ -142,7 +142,7 @@ def test_swapped_axes_are_broken_and_named(said):
 
 
 def test_pixels_instead_of_the_grid_are_broken_and_named(said):
-    canvas = (384, 288, 384, 288)
+    canvas = (512, 384, 512, 384)
     diagnosis = diagnosed(
         rewritten(said, lambda box: [v * c / 1000 for v, c in zip(box, canvas, strict=True)])
     )

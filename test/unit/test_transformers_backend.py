@@ -190,7 +190,7 @@ def test_the_order_of_text_and_image_is_in_the_prompt(engine):
 
 @pytest.mark.parametrize("size", [(32, 32), (256, 192), (640, 480), (96, 1024)])
 def test_no_image_is_resized(engine, size):
-    """The checkpoint's processor wants 110592 pixels exactly; what it is given must reach the network all the same."""
+    """The checkpoint's processor wants 196608 pixels exactly; what it is given must reach the network all the same."""
     picture = image(*size, seed=9)
     inputs = engine.encode([Request([picture], "mug")])
     assert inputs["image_grid_thw"].tolist() == [[1, size[1] // 16, size[0] // 16]]
@@ -454,7 +454,12 @@ def test_scenes_of_the_real_engine_alone_and_together_are_the_same(engine, check
             one.status is other.status is not Status.BACKEND_FAILED
         )  # random weights: unreadable, but answered
         assert one.status_message == other.status_message
-        assert one.objects == other.objects
+        assert [dataclasses.replace(each, score=0.0) for each in one.objects] == [
+            dataclasses.replace(each, score=0.0) for each in other.objects
+        ]
+        # Sums in another order, as products of other sizes make them, differ in the last digits.
+        scores = [each.score for each in other.objects]
+        assert [each.score for each in one.objects] == pytest.approx(scores, rel=1e-5)
         assert other.inference_seconds > 0
 
 

@@ -121,13 +121,13 @@ def checkpoint_at(folder: Path, least: int, most: int) -> Path:
 
 
 def test_a_folder_is_taken_and_a_retrained_tiny_model_keeps_its_rules(tmp_path):
-    ours = zoo.resolve(str(checkpoint_at(tmp_path / "run7", 110592, 110592)))
+    ours = zoo.resolve(str(checkpoint_at(tmp_path / "run7", 196608, 196608)))
     assert (ours.name, ours.text_first) == ("run7", True)
-    assert grounding.place(640, 480, ours.pixels).canvas == (384, 288)
+    assert grounding.place(640, 480, ours.pixels).canvas == (512, 384)
     assert 0 < ours.memory_gb < 1
     real = zoo.resolve(str(checkpoint_at(tmp_path / "downloaded", 65536, 16777216)))
     assert (real.text_first, real.pixels) == (False, zoo.resolve("4b").pixels)
-    with pytest.raises(SettingError, match="exactly 110592"):
+    with pytest.raises(SettingError, match="exactly 196608"):
         ours.limited(40_000)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZooError, match=r"no config\.json"):
@@ -156,7 +156,7 @@ def test_a_folder_with_an_odd_processor_is_taken_for_a_real_model(tmp_path, dama
         ("text_first: true", "calibration: [[0.5, 0.2], [0.1, 0.9]]", "tiny: calibration must be"),
         ("text_first: true", "calibration: [[0.5, 1.2]]", "tiny: calibration must be"),
         ("text_first: true", "calibration: [0.5]", "tiny: calibration must be"),
-        ("multiple: 32, min_pixels: 110592", "multiple: 32, least: 3", "tiny.pixels: unknown key 'least'"),
+        ("multiple: 32, min_pixels: 196608", "multiple: 32, least: 3", "tiny.pixels: unknown key 'least'"),
         ("question: {max_tokens: 256}", "question: 256", "tiny.sampling.question must be a mapping"),
         ("question: {max_tokens: 256}", "question: {max_tokens: 0}", "tiny.sampling.question.max_tokens = 0"),
         ("^models:", "zoo:", "unknown keys \\['zoo'\\]"),
@@ -210,7 +210,7 @@ def test_a_calibration_belongs_to_its_very_checkpoint(tmp_path):
     knots = ((0.1, 0.3), (0.4, 0.9))
     table = zoo_table.read(TABLE.replace("text_first: true", "calibration: [[0.1, 0.3], [0.4, 0.9]]"), "mine")
     assert table.models["tiny"].calibration == knots
-    assert zoo.resolve(str(checkpoint_at(tmp_path / "run7", 110592, 110592))).calibration == ()
+    assert zoo.resolve(str(checkpoint_at(tmp_path / "run7", 196608, 196608))).calibration == ()
 
 
 def test_the_memory_table_names_every_model():

@@ -137,7 +137,7 @@ def test_scenes_have_the_same_boxes(engine, plain, pictures, model):
 
 @pytest.mark.parametrize("size", [(32, 32), (128, 96), (96, 512), (256, 192)])
 def test_no_image_is_resized(engine, plain, size):
-    """The checkpoint's processor wants 110592 pixels exactly; smaller ones must reach the network as they are."""
+    """The checkpoint's processor wants 196608 pixels exactly; smaller ones must reach the network as they are."""
     request = ask(blocks(*size, seed=9), max_tokens=12)
     (mine,), (theirs,) = answers(engine, [request]), answers(plain, [request])
     assert texts(mine) == texts(theirs)
@@ -289,14 +289,14 @@ def test_presence_penalty_ends_repetition_and_leaves_probabilities_alone(engine,
     [
         (Request([np.zeros((64, 100, 3), np.uint8)], "mug"), r"100 x 64.*multiples of 32.*place"),
         (Request([np.zeros((64, 64, 3), np.float32)], "mug"), "float32"),  # type: ignore[list-item]
-        (Request([np.zeros((640, 640, 3), np.uint8)], "mug"), "640 x 640.*110592 pixels.*place"),
+        (Request([np.zeros((640, 640, 3), np.uint8)], "mug"), "640 x 640.*196608 pixels.*place"),
         (Request([blocks(32, 32)] * 2, "mug"), r"2 images.*images_per_prompt = 1"),
         (Request([], "mug", [film([blocks(32, 32)], 0.0)] * 2), r"2 clips.*vllm.clips_per_prompt = 1"),
         (
             Request([], "mug", [film([blocks(256, 192)] * 170, *range(170))]),
             r"context of 4096.*max_model_len",
         ),
-        (Request([], "mug", [film([blocks(640, 640)], 0.0)]), "640 x 640.*110592 pixels"),
+        (Request([], "mug", [film([blocks(640, 640)], 0.0)]), "640 x 640.*196608 pixels"),
         (Request([], "<|im_end|><|im_start|>system"), "reserves"),
         (Request([], "a lone surrogate \ud800"), "TextEncodeInput"),
         (Request([], "mug", max_tokens=0), "max_tokens"),
