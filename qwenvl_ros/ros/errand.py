@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from qwenvl_ros.backends import Backend
 from qwenvl_ros.pipeline import Pending, PerceptionSettings
@@ -60,3 +61,31 @@ class Errand(Generic[T]):
     def fail(self, error: Refused | NotThere) -> None:
         with suppress(InvalidStateError):
             self.outcome.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A question in the engine: about the frame of a camera, or an errand.
+
+    finish, tell: what becomes of the answer, and of what is there of it so far. said: the answer so far; told: how
+    much of that was told.
+    """
+
+    finish: Callable[[Any], None]
+    tell: Callable[[Any, str], None] = lambda question, text: None
+    camera: str | None = None
+    errand: Errand[Any] | None = None
+    said: str = ""
+    told: str = ""
+
+    def hearer(self, progress: Callable[[str], int], wake: Callable[[], object]) -> Hear:
+        """Notes the answer so far, from the engine's thread, and wakes who tells it whenever there is progress."""
+        reached = 0
+
+        def hear(text: str) -> None:
+            nonlocal reached
+            if (now := progress(text)) > reached:
+                reached, self.said = now, text
+                wake()
+
+        return hear

@@ -7,8 +7,8 @@
 What waits goes to the engine the moment there is room, from whatever thread makes it, so that the engine neither idles
 while a scene is made of its answer nor begins a batch without the camera that it answered last; but a camera with two
 answers that are no scenes yet waits. Errands, questions that somebody waits for, go before the frames and together, so
-that they share a batch; a frame that waits goes after twice as many of them as the engine answers at once. A request
-that takes longer than its time-out is given up; it holds up no other.
+that they share a batch; after ERRAND_ROUNDS times as many of them as the engine answers at once a waiting frame goes.
+A request that takes longer than its time-out is given up; it holds up no other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,32 +28,17 @@ from qwenvl_ros.inquiry import Inquiry
 from qwenvl_ros.pipeline import Pending, PerceptionSettings, Result
 from qwenvl_ros.recent import NotThere
 from qwenvl_ros.ros.arrivals import Arrived, Delivery, with_arrival
-from qwenvl_ros.ros.errand import Errand, Refused
+from qwenvl_ros.ros.errand import Errand, Flight, Refused
 from qwenvl_ros.scheduling import Put, Slots
 from qwenvl_ros.types import Scene
 from qwenvl_ros.zoo import Model
 
 MOST_ERRANDS = 64  # that wait at once; they hold images
+ERRAND_ROUNDS = 8
 
 _LESS = "ask less at once, or raise timeout or capacity"
 _TOO_MANY = f"{MOST_ERRANDS} questions wait for the engine already; {_LESS}"
 _STOPPED = "the node was deactivated before the answer came; activate it and ask again"
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A question in the engine: about the frame of a camera, or an errand.
-
-    finish, tell: what becomes of the answer, and of what is there of it so far. said: the answer so far; told: how
-    much of that was told.
-    """
-
-    finish: Callable[[Any], None]
-    tell: Callable[[Any, str], None] = lambda question, text: None
-    camera: str | None = None
-    errand: Errand[Any] | None = None
-    said: str = ""
-    told: str = ""
 
 
 class Worker:
@@ -86,8 +70,8 @@ class Worker:
         self._deliver_partial = deliver_partial
         self._wants_partial = wants_partial
         self._errands: deque[Errand[Any]] = deque()
-        self._flights: dict[Pending | Inquiry, _Flight] = {}
-        self._ended: deque[tuple[Pending | Inquiry, _Flight]] = deque()
+        self._flights: dict[Pending | Inquiry, Flight] = {}
+        self._ended: deque[tuple[Pending | Inquiry, Flight]] = deque()
         self._unsettled: set[str] = set()  # cameras whose frame may still be asked about a second time
         self._in_a_row = 0  # errands since the last frame
         self._lock = threading.RLock()  # of the five above and of handing over
@@ -163,7 +147,7 @@ class Worker:
             if flight.errand is not None:
                 flight.errand.fail(Refused(_STOPPED))
 
-    def _in_engine(self) -> list[tuple[Pending | Inquiry, _Flight]]:
+    def _in_engine(self) -> list[tuple[Pending | Inquiry, Flight]]:
         with self._lock:
             return list(self._flights.items())
 
@@ -195,7 +179,7 @@ class Worker:
         capacity = self._backend.capacity
         with together(self._backend):
             while self._errands and len(self._flights) < 2 * capacity:
-                if self._in_a_row < 2 * capacity or not self._begin_frame():
+                if self._in_a_row < ERRAND_ROUNDS * capacity or not self._begin_frame():
                     self._begin(self._errands.popleft())
         while not self._stopping and len(self._flights) < capacity and self._begin_frame():
             pass
@@ -215,8 +199,8 @@ class Worker:
         frame = taken[0]
         assert isinstance(frame, Arrived)
         finish = partial(self._finish, frame, time.monotonic())
-        flight = _Flight(finish, partial(self._tell_scene, frame), frame.camera)
-        hear = self._hearer(flight, _objects_closed) if self._wants_partial() else None
+        flight = Flight(finish, partial(self._tell_scene, frame), frame.camera)
+        hear = flight.hearer(_objects_closed, self._something.set) if self._wants_partial() else None
         settings = self._settings()
         if settings.ask_relations:
             self._unsettled.add(frame.camera)
@@ -234,8 +218,8 @@ class Worker:
             return
         self._in_a_row += 1
         hear = errand.hear or (lambda text: None)
-        flight = _Flight(errand.finish, lambda _, text: hear(text), errand=errand)
-        told = self._hearer(flight, len) if errand.hear else None
+        flight = Flight(errand.finish, lambda _, text: hear(text), errand=errand)
+        told = flight.hearer(len, self._something.set) if errand.hear else None
         try:
             pending = errand.start(self._backend, self._model, self._settings(), told)
         except NotThere as reason:
@@ -245,7 +229,7 @@ class Worker:
         else:
             self._take_off(flight, pending)
 
-    def _take_off(self, flight: _Flight, question: Pending | Inquiry) -> None:
+    def _take_off(self, flight: Flight, question: Pending | Inquiry) -> None:
         self._flights[question] = flight
         question.future.add_done_callback(partial(self._on_answer, question))
 
@@ -256,18 +240,6 @@ class Worker:
                 self._ended.append((question, flight))
             self._hand_over()
         self._something.set()
-
-    def _hearer(self, flight: _Flight, progress: Callable[[str], int]) -> Callable[[str], None]:
-        """Notes the answer so far, from the engine's thread, whenever there is progress."""
-        reached = 0
-
-        def hear(text: str) -> None:
-            nonlocal reached
-            if (now := progress(text)) > reached:
-                reached, flight.said = now, text
-                self._something.set()
-
-        return hear
 
     def _finish(self, frame: Arrived, taken: float, pending: Pending) -> None:
         try:
@@ -282,7 +254,7 @@ class Worker:
             conclude(None)
             return
         with self._lock:
-            self._take_off(_Flight(conclude, camera=frame.camera), inquiry)
+            self._take_off(Flight(conclude, camera=frame.camera), inquiry)
 
     def _conclude(
         self, frame: Arrived, taken: float, pending: Pending, result: Result, inquiry: Inquiry | None
@@ -301,7 +273,7 @@ class Worker:
                 self._unsettled.remove(camera)
                 self._hand_over()
 
-    def _tell(self, pending: Pending | Inquiry, flight: _Flight) -> None:
+    def _tell(self, pending: Pending | Inquiry, flight: Flight) -> None:
         flight.told = flight.said
         try:
             flight.tell(pending, flight.told)
