@@ -135,8 +135,13 @@ def test_a_speed_is_kept(near, bag, live):
         CameraInfo, INFO, lambda message: arrivals.append((time.monotonic(), message)), 10
     )
     process = live(bag, "--speed", "0.1", "--topics", INFO, "--delay", "3")
-    spin(near, process, lambda: len(arrivals) == 8)
-    assert arrivals[-1][0] - arrivals[0][0] > 6.0
+    spin(near, process, lambda: arrivals and stamp_of(arrivals[-1][1].header.stamp) == stamp(7))
+    # On a busy machine the publisher may be found late.
+    assert len(arrivals) >= 4
+    (first, from_), (last, to) = (
+        (at, stamp_of(each.header.stamp)) for at, each in (arrivals[0], arrivals[-1])
+    )
+    assert last - first > 0.85 * (to - from_) / 1e9 / 0.1
 
 
 def test_static_transforms_are_latched(near, tmp_path, live):
