@@ -13,7 +13,7 @@ from qwenvl_ros.backends import EngineSettings, Reply
 from qwenvl_ros.backends.scripted import HANG
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.ros.errand import Errand, Refused
-from qwenvl_ros.ros.worker import MOST_ERRANDS
+from qwenvl_ros.ros.worker import ERRAND_ROUNDS, MOST_ERRANDS
 from qwenvl_ros.types import Status
 
 
@@ -76,6 +76,19 @@ def test_waiting_errands_go_together_before_the_frames(run):
     assert all(one.outcome.result(PATIENCE).camera == "asked" for one in errands)
     each.backend.asked.get(timeout=PATIENCE)[1].settle(Reply("[]"))
     assert each.delivered.get(timeout=PATIENCE).scene.camera == "back", "and then the frame"
+
+
+def test_a_frame_goes_although_questions_always_wait(run):
+    each = run(None, backend=Narrow())
+    errands = [errand() for _ in range(4 * ERRAND_ROUNDS)]
+    for one in errands:
+        each.worker.run(one)
+    each.worker.offer(frame("front", 1))
+    answered = 0
+    while not each.slots.counts()["front"].taken:
+        each.backend.asked.get(timeout=PATIENCE)[1].settle(Reply("[]"))
+        answered += 1
+    assert answered <= 2 * ERRAND_ROUNDS
 
 
 def test_cancelling_an_errand_ends_its_generation(run):
