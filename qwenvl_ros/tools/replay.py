@@ -144,7 +144,9 @@ def _option(name: str) -> str:
 
 
 def _check_input(args: argparse.Namespace) -> None:
-    """Refuse options that IN takes no notice of."""
+    """Refuse an IN that is not there, and options that it takes no notice of."""
+    if not args.input.exists():
+        raise ToolError(f"{args.input} does not exist; give a bag, a video or a folder of images")
     path, of_bags = args.input, {_option(name) for each in _OF_BAGS for name, _ in leaves(each)}
     what, unused = "a folder of images", of_bags - {"--rate", "--fps"}
     if is_bag(path):
@@ -228,8 +230,6 @@ class _Differences:
 def _source(args: argparse.Namespace) -> AbstractContextManager[Source]:
     """What IN is."""
     path, settings = args.input, read_settings(args, InputSettings)
-    if not path.exists():
-        raise ToolError(f"{path} does not exist; give a bag, a video or a folder of images")
     _check_input(args)
     if (settings.pose or settings.pose_topic) and not settings.target_frame:
         raise ToolError("a pose is given, but not in which frame: give --target-frame as well")

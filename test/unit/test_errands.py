@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from concurrent.futures import CancelledError
+from itertools import chain, count, repeat
 
 import pytest
 from running_worker import MODEL, PATIENCE, Dictated, Running, frame
 
 from qwenvl_ros import backends, pipeline, zoo
 from qwenvl_ros.backends import EngineSettings, Reply
-from qwenvl_ros.backends.scripted import HANG
+from qwenvl_ros.backends.scripted import HANG, Delayed
 from qwenvl_ros.pipeline import PerceptionSettings
 from qwenvl_ros.ros.errand import Errand, Refused
 from qwenvl_ros.ros.worker import ERRAND_ROUNDS, MOST_ERRANDS
@@ -105,6 +108,50 @@ def test_cancelling_an_errand_ends_its_generation(run):
     other.settle(Reply("[]"))
     assert kept.outcome.result(PATIENCE).status is Status.OK
     assert each.failures.empty()
+
+
+def test_cancelling_is_heard_while_answers_come_faster_than_scenes_are_made(run):
+    answers, over, ended = chain([HANG], repeat(Delayed(0.005, "[]"))), threading.Event(), queue.Queue()
+    each = run(lambda request: next(answers), deliver=lambda delivery: time.sleep(0.02))
+    hung = errand(finish=ended.put)
+    each.worker.run(hung)
+    while not each.backend.requests:
+        time.sleep(0.001)
+
+    def flood():
+        for stamp in count(1):
+            for camera in "abcd":
+                each.worker.offer(frame(camera, stamp))
+            if over.wait(0.001):
+                return
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    time.sleep(0.2)
+    hung.outcome.cancel()
+    try:
+        assert ended.get(timeout=PATIENCE).future.cancelled()
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_cancelled_errands_take_nobodys_place(run):
+    each = run(None, backend=Dictated())
+    waiting = [errand() for _ in range(2 * Dictated.capacity + MOST_ERRANDS)]
+    for number, one in enumerate(waiting, 1):
+        each.worker.run(one)
+        while each.worker.in_flight < min(2 * Dictated.capacity, number):
+            time.sleep(0.001)
+    refused, new = errand(), errand()
+    each.worker.run(refused)
+    assert "wait for the engine already" in str(refused.outcome.exception(PATIENCE))
+    for one in waiting:
+        one.outcome.cancel()
+    each.worker.run(new)
+    for _ in range(2 * Dictated.capacity + 1):
+        each.backend.asked.get(timeout=PATIENCE)[1].settle(Reply("[]"))
+    assert new.outcome.result(PATIENCE).status is Status.OK
 
 
 def test_an_errand_cancelled_before_its_turn_is_never_asked(run):

@@ -452,6 +452,7 @@ def test_what_cannot_be_done_is_one_line_with_the_remedy(engine, capsys, argumen
         (["--find", "mug", "--rate", "2", "--tracking"], "leave out --find, --rate, --tracking"),
         (["--topics", "/a", "--fps", "5", "--loop", "--vllm-seed", "3"], "leave out --vllm-seed"),
         (["--speed", "0"], "above 0"),
+        (["--topics", "/a"], "bag does not exist; give a bag"),
     ],
 )
 def test_what_a_live_recording_takes_no_notice_of_is_refused(capsys, arguments, says):

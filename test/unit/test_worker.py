@@ -6,19 +6,15 @@ import dataclasses
 import queue
 import threading
 import time
-from itertools import chain, repeat
 
 import numpy as np
 import pytest
 from running_worker import PATIENCE, Dictated, Running, frame
 
-from qwenvl_ros import pipeline
 from qwenvl_ros.backends import Reply, RequestFailed
 from qwenvl_ros.backends.replies import PendingReply
 from qwenvl_ros.backends.scripted import HANG, Delayed
 from qwenvl_ros.pipeline import PerceptionSettings
-from qwenvl_ros.ros.errand import Errand
-from qwenvl_ros.ros.worker import MOST_ERRANDS
 from qwenvl_ros.types import Status
 
 
@@ -272,18 +268,6 @@ def test_an_engine_that_fails_at_once_neither_recurses_nor_loses_a_frame(run):
     assert each.failures.empty()
 
 
-def errand(asked=None):
-    """Every object of an image; asked: takes the question that is in the engine."""
-
-    def start(backend, model, settings, hear):
-        pending = pipeline.start(frame(), backend, model, settings, hear)
-        if asked is not None:
-            asked.put(pending)
-        return pending
-
-    return Errand(start, lambda pending: pipeline.finish(pending).scene)
-
-
 def test_answers_that_are_no_scenes_yet_do_not_pile_up(run):
     """They hold images, and each would be staler than the one before it."""
     go = threading.Event()
@@ -296,51 +280,3 @@ def test_answers_that_are_no_scenes_yet_do_not_pile_up(run):
     go.set()
     # One of which the scene is being made, two answers, and one in the engine.
     assert all(counts[camera].taken <= 4 for camera in "ab")
-
-
-def test_a_question_can_be_cancelled_while_answers_come_faster_than_scenes_are_made(run):
-    asked, over = queue.Queue(), threading.Event()
-
-    answers = chain([HANG], repeat(Delayed(0.005, "[]")))
-    each = run(lambda request: next(answers), deliver=lambda delivery: time.sleep(0.02))
-    hung = errand(asked)
-    each.worker.run(hung)
-    pending = asked.get(timeout=PATIENCE)
-
-    def flood():
-        stamp = 0
-        while not over.is_set():
-            stamp += 1
-            for camera in "abcd":
-                each.worker.offer(frame(camera, stamp))
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=flood)
-    thread.start()
-    time.sleep(0.2)
-    hung.outcome.cancel()
-    end = time.monotonic() + PATIENCE
-    while not pending.future.cancelled() and time.monotonic() < end:
-        time.sleep(0.001)
-    over.set()
-    thread.join()
-    assert pending.future.cancelled()
-
-
-def test_cancelled_questions_take_nobodys_place(run):
-    each = run(None, backend=Dictated())
-    waiting = [errand() for _ in range(2 * Dictated.capacity + MOST_ERRANDS)]
-    for question in waiting:
-        each.worker.run(question)
-        while each.worker.in_flight < min(2 * Dictated.capacity, waiting.index(question) + 1):
-            time.sleep(0.001)
-    refused = errand()
-    each.worker.run(refused)
-    assert "wait for the engine already" in str(refused.outcome.exception(PATIENCE))
-    for question in waiting:
-        question.outcome.cancel()
-    new = errand()
-    each.worker.run(new)
-    for _ in range(2 * Dictated.capacity + 1):
-        each.backend.asked.get(timeout=PATIENCE)[1].settle(Reply("[]"))
-    assert new.outcome.result(PATIENCE).status is Status.OK
