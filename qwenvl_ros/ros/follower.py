@@ -146,8 +146,8 @@ class Follower:
         if followed is None or followed.keyframe is not result.scene:
             return  # it was not adopted
         camera.stale = False
-        if newest is not frame:
-            assert isinstance(newest, Arrived)
+        assert isinstance(newest, Arrived)
+        if newest.stamp > frame.stamp:
             self._carry(camera, followed, newest, nan)
 
     def _carry(self, camera: _Camera, followed: Followed, frame: Arrived, seconds: float) -> None:

@@ -231,7 +231,7 @@ def test_what_cannot_be_published_is_refused(bag, tmp_path, capsys):
         ((recordings.write(tmp_path / "empty", []),), "nothing to publish: it has no topic\n"),
         ((broken,), "nothing to publish: it has no topic; broken.mcap: it is damaged ("),
         ((silent,), "nothing to publish: it holds no message\n"),
-        ((tmp_path / "missing.mcap",), "is no recording"),
+        ((tmp_path / "missing.mcap",), "missing.mcap does not exist"),
     ):
         assert cli.main(["replay", "--live", *map(str, arguments)]) == 1
         assert says in capsys.readouterr().err

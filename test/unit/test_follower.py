@@ -178,13 +178,24 @@ def test_time_that_jumps_back_begins_anew_and_says_nothing_until_a_keyframe(run,
     for frame in late[1:]:
         each.follower.offer(frame)
     each.scenes(2)
-    each.follower.offer(frame_of(clip[3]))
-    each.follower.deliver(delivery_of(clip[3]))
+    back = frame_of(clip[3])
+    each.follower.offer(back)
+    each.follower.deliver(delivery_of(clip[3], back))
     scenes = []
     while not scenes or scenes[-1].stamp != clip[3].frame.stamp:
         scenes += each.scenes(1)
     assert scenes[-1].keyframe
     assert [scene.stamp for scene in each.follow(clip[4:6])] == [m.frame.stamp for m in clip[4:6]]
+
+
+def test_the_answer_about_the_newest_frame_is_told_once(run, clip):
+    each = run()
+    each.follower.deliver(delivery_of(clip[0]))
+    each.scenes(1)
+    each.follow(clip[1:3])
+    each.follower.deliver(delivery_of(clip[2]))
+    assert each.scenes(1)[0].keyframe
+    assert [scene.stamp for scene in each.follow(clip[3:5])] == [m.frame.stamp for m in clip[3:5]]
 
 
 def test_the_rate_is_limited_again_after_time_jumped_back(run, clip):
