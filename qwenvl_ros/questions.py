@@ -87,8 +87,8 @@ def start(
     )
 
 
-def finish(pending: Pending, views: Sequence[View], thinks: bool = False) -> Answer:
-    """Wait for the answer, at most settings.timeout. thinks: see spoken(). Never raises for what the engine did."""
+def finish(pending: Pending, views: Sequence[View]) -> Answer:
+    """Wait for the answer, at most settings.timeout. Never raises for what the engine did."""
     scenes = []
     for view in views:
         placement = pending.placement and _placement(view, pending.model, pending.settings)
@@ -97,7 +97,7 @@ def finish(pending: Pending, views: Sequence[View], thinks: bool = False) -> Ans
         reason = scenes[0].status_message
         return Answer("", tuple(replace(scene, status_message=reason) for scene in scenes), reason)
     reply = pending.future.result()
-    text = spoken(reply.text, thinks)
+    text = spoken(reply.text)
     scenes = [_in_boxes(scene, text) for scene in scenes]
     most = _most_tokens(pending.model, pending.settings)
     cut = (
@@ -121,16 +121,12 @@ def _in_boxes(scene: Scene, text: str) -> Scene:
     return replace(scene, status=Status.PARSE_FAILED, status_message=why)
 
 
-def spoken(text: str, thinks: bool) -> str:
-    """What of an answer, or of its beginning, is said, and not thought before.
-
-    thinks: whether it begins with thoughts, as the chat template of a thinking checkpoint has it: they end at
-    </think>. Servers keep them apart, or show both tags.
-    """
+def spoken(text: str) -> str:
+    """What of an answer, or of its beginning, is said, and not thought before; servers may keep thoughts apart."""
     _, end, said = text.rpartition("</think>")
     if end:
         return said.strip()
-    return "" if thinks or text.lstrip().startswith("<think>") else text.strip()
+    return "" if text.lstrip().startswith("<think>") else text.strip()
 
 
 def _placement(view: View, model: Model, settings: PerceptionSettings) -> Placement:

@@ -49,6 +49,7 @@ class Recent(Generic[F]):
         self._frames: dict[str, F] = {}
         self._films: dict[str, Film] = {}
         self._scenes: dict[str, Scene] = {}
+        self._keyframes: dict[str, Scene] = {}  # that were answered
         self._failures: dict[str, Scene] = {}  # scenes after those that say nothing
 
     def add_frame(self, frame: F) -> None:
@@ -70,6 +71,8 @@ class Recent(Generic[F]):
             if newest is not None and scene.stamp > newest.stamp + _JUMP_BACK_NS:
                 return
             if scene.status.answered:
+                if scene.keyframe:
+                    self._keyframes[scene.camera] = scene
                 held = self._scenes.get(scene.camera)
                 if held is None or not scene.stamp < held.stamp <= self._now():
                     self._scenes[scene.camera] = scene
@@ -80,7 +83,7 @@ class Recent(Generic[F]):
     def forget(self, camera: str) -> None:
         """After time jumped back nothing of before is true any more."""
         with self._lock:
-            for each in (self._frames, self._films, self._scenes, self._failures):
+            for each in (self._frames, self._films, self._scenes, self._keyframes, self._failures):
                 each.pop(camera, None)
 
     def frame(self, camera: str, max_age: float) -> F:
@@ -131,6 +134,11 @@ class Recent(Generic[F]):
             "; ".join(self.unseen(max_age))
             or "no scene has been made yet; wait for the first, or see /diagnostics"
         )
+
+    def keyframes(self) -> dict[str, Scene]:
+        """The last scene of each camera that the model answered, however old."""
+        with self._lock:
+            return dict(self._keyframes)
 
     def failed(self) -> list[Scene]:
         """The last scene of each camera whose last scene says nothing."""

@@ -20,13 +20,17 @@ _MOST_PIECES = 4  # bytes of a character in UTF-8, so the most tokens it can be 
 
 
 class Row:
-    """A request, its answer so far, and its future. decode turns token ids into text, without special tokens."""
+    """A request, its answer so far, and its future. decode turns token ids into text, without special tokens.
 
-    def __init__(self, request: Request, decode: Callable[[list[int]], str]) -> None:
+    opened: see Prompts.opened; the answer is told with it.
+    """
+
+    def __init__(self, request: Request, decode: Callable[[list[int]], str], opened: str = "") -> None:
         self.request = request
         self.future = PendingReply()
         self.ended = False
         self._decode = decode
+        self._opened = (Token(opened, 0.0),) if opened else ()  # it was not the model's choice
         self._submitted = self._started = time.perf_counter()
         self._tokens: list[Token] = []
         self._pieces: list[int] = []  # tokens of a character that is not complete yet
@@ -74,7 +78,7 @@ class Row:
         self.future.settle(
             Reply(
                 text=self._text(),
-                tokens=tuple(self._tokens),
+                tokens=(*self._opened, *self._tokens),
                 finish=finish,
                 queue_seconds=self._started - self._submitted,
                 inference_seconds=time.perf_counter() - self._started,
@@ -82,7 +86,7 @@ class Row:
         )
 
     def _text(self) -> str:
-        return "".join(token.text for token in self._tokens)
+        return "".join(token.text for token in (*self._opened, *self._tokens))
 
 
 class Logits:

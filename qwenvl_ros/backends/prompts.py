@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qwenvl_ros.backends import Clip, Request
 
 _MILLISECONDS = 1000.0  # frames a second of a film with one place for a frame each millisecond
+THINK = "<think>"
 _STAMP = 12  # tokens that "<12.5 seconds>" and the marks around a pair of frames take at most
 
 
@@ -30,6 +31,9 @@ class Prompts:
             # Of resizing, which is off; where it is left open transformers warns.
             processor.video_processor.cap_pixels_per_frame = False
         self._reserved = tuple(token for token in processor.tokenizer.all_special_tokens if token)
+        begun = self.text(Request([], "")).rstrip()
+        #: With what the chat template has every answer begin, "" or the "<think>" of a thinking checkpoint.
+        self.opened = THINK if begun.endswith(THINK) else ""
 
     def text(self, request: Request) -> str:
         """The prompt up to where the answer begins, with a placeholder for each image and each clip."""

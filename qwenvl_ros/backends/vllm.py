@@ -100,7 +100,7 @@ class VllmBackend:
 
     def submit(self, request: Request) -> Future[Reply]:
         """Queue a request; a request the model cannot take fails at once with RequestFailed."""
-        row = Row(request, self._decode)
+        row = Row(request, self._decode, self._prompts.opened)
         if fault := self._prompts.fault(request) or self._excess(request):
             row.fail(RequestFailed(fault))
             return row.future

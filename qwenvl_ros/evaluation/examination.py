@@ -136,7 +136,8 @@ def examine(
             if (asked := pipeline.inquire(pending, result, backend)) is not None:
                 said = opinions(sight, result.scene.objects, inquiry.told(asked)[0])
                 relations = pipeline.conclude(pending, result, asked).scene.relations
-            yield Examined(findings(sight, found, settings, relations), tuple(answers), said)
+            listed = result.scene.status is Status.OK
+            yield Examined(findings(sight, found, settings, relations, listed), tuple(answers), said)
             answers.clear()
 
     try:
@@ -174,7 +175,7 @@ def answered(question: Question, scene: Scene, *, by_box: bool = False) -> Answe
         Detection(only or (o.query if texts else "") or o.label, o.query, o.box, o.score)
         for o in scene.objects
     ]
-    verdict = judge(Case(question.expected, answers, question.ignored))
+    verdict = judge(Case(question.expected, answers, question.ignored, scene.status.answered))
     return Answered(question, verdict, scene.status, scene.status_message)
 
 

@@ -57,8 +57,9 @@ An answer is right when its box overlaps an expected object of the same label wi
 least {IOU_THRESHOLD}; answers and objects are paired one to one for the largest total overlap. COCO: each photo is
 asked for all categories that it shows, and for up to {ABSENT_TEXTS} that it does not; crowds are ignored, and an
 answer of their label with at least half of its area in one counts as nothing. RefCOCO: each expression is asked alone
-and means one box, whatever the answer is called; accuracy is the share of expressions whose best answer, by score, is
-right. An answer that could not be read counts as no objects, and is listed under its status.
+and means one box, whatever the answer is called; accuracy is the share of expressions whose best answer, by score
+(the leftmost where the engine gives none), is right. An answer that could not be
+read counts as no objects, and is listed under its status.
 """
 
 _MOVED_RULES = f"""

@@ -139,7 +139,10 @@ def examine_photos(
 
 
 def accuracy(answers: Sequence[Answered]) -> float:
-    """Share of the questions for one box whose best answer, by score and else the first, is right; NaN without any."""
+    """Share of the questions for one box whose best answer, by score, is right; NaN without any.
+
+    Where no score is known the leftmost is taken, the first in a scene.
+    """
     right = [_right(one.verdict.case) for one in answers]
     return float(np.mean(right)) if right else float("nan")
 
@@ -217,6 +220,6 @@ def _among(targets: Iterable[Target], labels: Iterable[str]) -> list[Target]:
 
 
 def _right(case: Case) -> bool:
-    """Whether the answer of the highest score, the first of equal ones, has the expected box."""
+    """Whether the answer of the highest score, the leftmost of equal ones, has the expected box."""
     best = max(case.answers, key=lambda one: -1.0 if isnan(one.score) else one.score, default=None)
     return best is not None and best.box.iou(case.expected[0].box) >= IOU_THRESHOLD

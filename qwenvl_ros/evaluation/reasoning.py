@@ -81,14 +81,16 @@ def findings(
     answer: Sequence[Detection],
     settings: PerceptionSettings,
     flat_relations: Sequence[Relation] | None = None,
+    listed: bool = True,
 ) -> Findings:
     """Reason about a scene from the boxes of an answer, with depth and without, and compare with the truth.
 
     flat_relations: those without depth, where the model was asked about them; None = of geometry alone.
+    listed: whether the answer holds all that there is; without that no scene tells what is clear.
     """
     made = Findings(sight.seed)
     objects, cover = objects_of(answer, sight.frame, settings, {})
-    relations, _ = relations_of(objects, cover, sight.frame, settings, {})
+    relations, _ = relations_of(objects, cover, sight.frame, settings, {}, listed=listed)
     pairing = Pairing(sight, objects)
     made.boxes = {one.id: one.box for one in objects}
     for figure in (Figure.AWAY, Figure.FOUND, Figure.ALL):
@@ -97,7 +99,7 @@ def findings(
     boxed, uncovered = objects_of(answer, flat, settings, {})
     seen = [fact for fact in sight.facts if fact.predicate not in ("left_of", "above")]
     if flat_relations is None:
-        flat_relations, _ = relations_of(boxed, uncovered, flat, settings, {})
+        flat_relations, _ = relations_of(boxed, uncovered, flat, settings, {}, listed=listed)
     _tell_relations(made, Figure.FLAT, flat_relations, [*seen, *sight.facts_in_view], pairing)
     eye = sight.found.pose.translation.tolist()
     share = np.nan_to_num(cover.share)

@@ -34,11 +34,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One query about one image: what was expected, what may be answered or not, and what was answered."""
+    """One query about one image: what was expected, what may be answered or not, and what was answered.
+
+    answered: whether there was an answer that could be read.
+    """
 
     expected: Sequence[Target]
     answers: Sequence[Detection]
     ignored: Sequence[Target] = ()
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class Scores:
     """The result over many cases; NaN where there was nothing to measure.
 
     mean_iou: of the matches. label_accuracy: share of the answers on an expected object (IoU >= 0.5) that bear its
-    label. absent_rate: share of the cases where nothing was there and something was found all the same.
+    label. absent_rate: share of the cases where nothing was there, and the answer could be read, in which something was
+    found all the same.
     calibration_error: expected calibration error. reliability: what it is made of, see calibration.py.
     """
 
@@ -139,7 +144,7 @@ def summarise(verdicts: Sequence[Verdict]) -> Scores:
             case.answers[m.answer].label == case.expected[m.target].label for m in verdict.box_matches
         )
     pairs = scored(verdicts)
-    absent = [bool(verdict.case.answers) for verdict in verdicts if verdict.absent]
+    absent = [bool(each.case.answers) for each in verdicts if each.absent and each.case.answered]
     precision, recall, f1 = _rates(right.total(), false.total(), missed.total())
     return Scores(
         cases=len(verdicts),

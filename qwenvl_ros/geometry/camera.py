@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from qwenvl_ros.types import Frame, Intrinsics, Pose
 
 Floats = NDArray[np.float64]
+Planes = NDArray[np.float32]
 
 FISHEYE = ("equidistant", "fisheye")
 _UNTIL = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 0.01)  # rounds, pixels
@@ -110,6 +111,32 @@ def project(intrinsics: Intrinsics, points: ArrayLike) -> Floats:
         zero = np.zeros(3)
         pixels[front] = cv2.projectPoints(seen[None], zero, zero, matrix, distortion)[0].reshape(-1, 2)
     return pixels
+
+
+def bent(intrinsics: Intrinsics, x: Planes, y: Planes) -> tuple[Planes, Planes]:
+    """Where a lens shows a ray x / z, y / z, in focal lengths from its centre; arrays of any shape, in their dtype.
+
+    The same as project(), without cv2's derivatives, which take twenty times as long (cv2.projectPoints,
+    cv2.fisheye.projectPoints: OpenCV, calib3d). Up to 12 coefficients; the tilt of a sensor is not among them.
+    """
+    if intrinsics.distortion_model in FISHEYE:
+        k1, k2, k3, k4 = intrinsics.distortion
+        reach = np.hypot(x, y)
+        angle = np.arctan(reach)
+        square = angle * angle
+        turned = angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
+        share = np.where(reach > 0, turned / np.where(reach > 0, reach, 1), 1).astype(reach.dtype)
+        return x * share, y * share
+    given = intrinsics.distortion
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = (*given, *(0.0,) * (12 - len(given)))
+    square, across = x * x + y * y, x * y
+    share = (1 + square * (k1 + square * (k2 + square * k3))) / (
+        1 + square * (k4 + square * (k5 + square * k6))
+    )
+    return (
+        x * share + 2 * p1 * across + p2 * (square + 2 * x * x) + square * (s1 + s2 * square),
+        y * share + p1 * (square + 2 * y * y) + 2 * p2 * across + square * (s3 + s4 * square),
+    )
 
 
 def deproject(intrinsics: Intrinsics, pixels: ArrayLike, depth: ArrayLike) -> Floats:

@@ -6,13 +6,11 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from qwenvl_ros.geometry.camera import deproject, project, rays, scaled
+from qwenvl_ros.geometry.camera import Planes, bent, deproject, project, rays, scaled
 from qwenvl_ros.types import Depth, Intrinsics, Pose
 
-Planes = NDArray[np.float32]
-
+_BENT = 12  # most coefficients that bent() takes
 # Share of the picture's field beyond which rays are not projected: a lens model may fold them back in.
 _BEYOND = 0.1
 
@@ -66,7 +64,12 @@ def _projected(x: Planes, y: Planes, z: Planes, view: Intrinsics) -> tuple[Plane
     (left, top), (right, bottom) = _field(view)
     seen = (z > 0) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
     u, v = np.full((2, *x.shape), np.nan, np.float32)
-    u[seen], v[seen] = project(view, np.column_stack([x[seen], y[seen], z[seen]])).T
+    x, y, z = x[seen], y[seen], z[seen]
+    if len(view.distortion) > _BENT:
+        u[seen], v[seen] = project(view, np.column_stack([x, y, z])).T
+    else:
+        across, down = bent(view, x / z, y / z)
+        u[seen], v[seen] = view.fx * across + view.cx, view.fy * down + view.cy
     return u, v
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from qwenvl_ros.types import Pose
 
 KEPT_NS = 10_000_000_000  # as tf2 does by default
+JUMP_BACK_NS = 500_000_000  # by which stamps go back to mean another time, as of a looped bag
 _DEEPEST = 64  # frames from the root; more means a loop
 
 
@@ -28,9 +29,7 @@ class _Link:
     poses: list[Pose] = field(default_factory=list)
 
     def add(self, stamp: int, pose: Pose) -> None:
-        if self.static or (
-            self.stamps and stamp < self.stamps[-1] - KEPT_NS
-        ):  # time jumped back: a looped bag
+        if self.static or (self.stamps and stamp < self.stamps[-1] - JUMP_BACK_NS):
             self.stamps.clear()
             self.poses.clear()
         place = bisect_right(self.stamps, stamp)

@@ -91,6 +91,8 @@ def parse(
     asked = [query for query in queries if query.strip()]
     confidence = Confidence(text, tokens)
     detections, too_many = _detections(answers, placement, asked, confidence, max_objects, tally)
+    # What a schema ends holds one more, also where some of them are said twice.
+    too_many = too_many or len(answers) == max_objects + 1
     cut_by = _cut_by(reading, finished, end < len(text), max_objects if too_many else None)
     notes = cut_by + tally.notes()
     if tokens and not confidence.known:

@@ -12,7 +12,8 @@ LONGEST_LABEL = 80  # characters
 
 
 def schema(queries: Sequence[str], max_objects: int) -> dict[str, Any]:
-    """Schema of Qwen's own format: at most max_objects boxes with labels.
+    """Schema of Qwen's own format: boxes with labels, at most one more than max_objects, by which parse() knows that
+    there are more.
 
     A label is one of the texts that the prompt asks for, as the prompt words them; with no queries it is free.
     """
@@ -21,7 +22,7 @@ def schema(queries: Sequence[str], max_objects: int) -> dict[str, Any]:
     number = {"type": "integer", "minimum": 0, "maximum": int(GRID)}
     return {
         "type": "array",
-        "maxItems": max_objects,
+        "maxItems": max_objects + 1,
         "items": {
             "type": "object",
             "properties": {

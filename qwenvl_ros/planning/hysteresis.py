@@ -56,8 +56,11 @@ class Hysteresis:
         self._asked: dict[Question, _Asked] = {}
         self._count = 0
 
-    def see(self, scene: Scene) -> None:
-        """The next scene, newer than those before; or another of the last one's stamp, which takes its place."""
+    def see(self, scene: Scene, keyframe: Scene | None = None) -> None:
+        """The next scene, newer than those before; or another of the last one's stamp, which takes its place.
+
+        keyframe: see Truths.
+        """
         last = self._recent[-1].scene.stamp if self._recent else None
         if last == scene.stamp:
             self._recent.pop()
@@ -66,7 +69,7 @@ class Hysteresis:
         elif last is not None and (scene.stamp - last) / 1e9 > self._max_gap:
             self._recent.clear()
             self._asked.clear()
-        truths = Truths(scene)
+        truths = Truths(scene, keyframe)
         self._recent.append(truths)
         self._count += 1
         for question, asked in list(self._asked.items()):

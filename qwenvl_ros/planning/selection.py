@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from qwenvl_ros.planning.truths import check, named
+from qwenvl_ros.planning.truths import check, lost, named, turned, unbounded
 from qwenvl_ros.relations import CONVERSE, SYMMETRIC
 from qwenvl_ros.types import Relation, Scene, Status, Truth
 
@@ -14,6 +15,7 @@ _TURNED = (
     CONVERSE | {turned: stated for stated, turned in CONVERSE.items()} | {same: same for same in SYMMETRIC}
 )
 _LISTED = 20  # names in a message
+_NONE: Mapping[str, Scene] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ def select(
     object: str,
     unseen: Sequence[str] = (),
     failed: Sequence[Scene] = (),
+    keyframes: Mapping[str, Scene] = _NONE,
 ) -> Selection:
     """What the scenes state of "subject predicate object"; "" leaves a place open.
 
@@ -38,7 +41,9 @@ def select(
     of "A left_of B" asking for right_of, or only for subject B, gives "B right_of A"; with both ways open it stays
     as the scene states it. A fact that is not given and whose predicate was evaluated is FALSE. unseen: of cameras that
     have no scene here, why; they could show what these scenes do not. failed: of cameras whose last scene, after the
-    one here, says nothing, that scene. Of an id that several cameras gave it is told that it means more than one thing.
+    one here, says nothing, that scene. keyframes: of each camera the last, of which tracking may have lost something.
+    Of an id that several cameras gave it is told that it means more than one thing, and where nothing holds, of what
+    else it may (planning.truths.Truths).
 
     Raises:
         ValueError: no such predicate, the message lists those that there are; or one of one thing with another.
@@ -60,6 +65,7 @@ def select(
     names = [name for name in dict.fromkeys((subject, object)) if name]
     notes += [*_missing(scenes, names), *_ambiguous(scenes, names)]
     if not any(each.truth is Truth.TRUE for each in found):
+        notes += [note for scene in scenes for note in _open(scene, subject, predicate, object, keyframes)]
         notes += unseen
     return Selection(tuple(found), "; ".join(notes))
 
@@ -84,6 +90,19 @@ def _turned(stated: Relation) -> Relation | None:
     if predicate is None:
         return None
     return stated._replace(predicate=predicate, subject_id=stated.object_id, object_id=stated.subject_id)
+
+
+def _open(
+    scene: Scene, subject: str, predicate: str, object: str, keyframes: Mapping[str, Scene]
+) -> Iterator[str]:
+    """Of what that is not in the scene it may hold."""
+    gone = replace(scene, objects=lost(scene, keyframes.get(scene.camera)))
+    if ids := sorted({each.id for name in (subject, object) for each in named(gone, name)}):
+        yield f"camera {scene.camera}: tracking lost {', '.join(ids)}: nothing is known of it until the next keyframe"
+    subject, predicate, object = turned(predicate, subject, object)
+    if not subject and (ids := sorted(unbounded(scene, predicate, named(scene, object)))):
+        may = "lie on" if predicate == "on" else "hide part of"
+        yield f"camera {scene.camera}: something that is not listed may {may} {', '.join(ids)}"
 
 
 def _missing(scenes: Sequence[Scene], names: Sequence[str]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from qwenvl_ros.grounding import asked, called
 from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC, UNARY
-from qwenvl_ros.types import Scene, SceneObject, Status, Truth
+from qwenvl_ros.types import Occlusion, Scene, SceneObject, Status, Truth
 
 Fact = tuple[str, str, str]  # subject, predicate, object
 
@@ -64,6 +65,39 @@ def unasked(scene: Scene, name: str) -> str:
     return f"{name!r} was not asked for, only {', '.join(map(repr, queries))}: {remedy}"
 
 
+def lost(scene: Scene, keyframe: Scene | None) -> tuple[SceneObject, ...]:
+    """The objects of its keyframe that a scene between keyframes no longer has: they may still be there.
+
+    keyframe: the last one of the camera; () where the scene does not come from it.
+    """
+    if keyframe is None or scene.keyframe or scene.keyframe_stamp != keyframe.stamp:
+        return ()
+    kept = {each.id for each in scene.objects}
+    return tuple(each for each in keyframe.objects if each.id not in kept)
+
+
+def unbounded(scene: Scene, predicate: str, objects: Iterable[SceneObject]) -> tuple[str, ...]:
+    """Ids of these objects about which it is open whether something that the scene does not list is "predicate" them.
+
+    on: whose clear is UNKNOWN; occludes: of which something is hidden, or may be.
+    """
+    if predicate == "on":
+        unsure = {
+            one.subject_id
+            for one in scene.relations
+            if one.predicate == "clear" and one.truth is Truth.UNKNOWN
+        }
+        return tuple(each.id for each in objects if each.id in unsure)
+    if predicate == "occludes":
+        return tuple(each.id for each in objects if each.occlusion is not Occlusion.NONE)
+    return ()
+
+
+def turned(predicate: str, subject: str, object: str) -> Fact:
+    """The same question in the direction in which scenes state it."""
+    return (object, _TURNED[predicate], subject) if predicate in _TURNED else (subject, predicate, object)
+
+
 def check(predicate: str, object: str = "") -> None:
     """Refuse what no scene will ever answer.
 
@@ -78,8 +112,7 @@ def check(predicate: str, object: str = "") -> None:
 
 def stated(predicate: str, subject: str, object: str) -> Fact:
     """The fact as scenes state it: of a converse pair the direction that is listed, near and touching in one order."""
-    if predicate in _TURNED:
-        predicate, subject, object = _TURNED[predicate], object, subject
+    subject, predicate, object = turned(predicate, subject, object)
     if predicate in SYMMETRIC and object < subject:
         subject, object = object, subject
     return subject, predicate, object
@@ -90,10 +123,15 @@ class Truths:
 
     A relation that was evaluated and is not listed is FALSE. All is UNKNOWN where the status is not OK, where the
     predicate was not evaluated, and about a name that nothing in the scene has: what is not seen may be hidden.
+    For the same reason nothing is FALSE that would hold of something else: of an object with that name that tracking
+    lost, or, where the subject is anything, of what may lie unseen on a thing, or hide some of it.
+
+    keyframe: the last one of the camera, of which tracking may have lost something.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, keyframe: Scene | None = None) -> None:
         self.scene = scene
+        self._lost = replace(scene, objects=lost(scene, keyframe))
         self._evaluated = scene.evaluated_predicates if scene.status is Status.OK else ()
         self._listed = {
             stated(each.predicate, each.subject_id, each.object_id): each.truth for each in scene.relations
@@ -119,7 +157,16 @@ class Truths:
             facts = [stated(predicate, a.id, b.id) for a in first for b in second if a.id != b.id]
         if _TURNED.get(predicate, predicate) not in self._evaluated:
             return Truth.UNKNOWN
-        return any_of(self._listed.get(fact, Truth.FALSE) for fact in facts)
+        truth = any_of(self._listed.get(fact, Truth.FALSE) for fact in facts)
+        return Truth.UNKNOWN if truth is Truth.FALSE and self._open(predicate, subject, object) else truth
+
+    def _open(self, predicate: str, subject: str, object: str) -> bool:
+        """Whether it may hold of something that is not in the scene."""
+        subject, predicate, object = turned(predicate, subject, object)
+        names = (subject,) if predicate in UNARY else (subject, object)
+        if any(named(self._lost, name) for name in names):
+            return True
+        return not subject and bool(unbounded(self.scene, predicate, named(self.scene, object)))
 
 
 def any_of(truths: Iterable[Truth]) -> Truth:

@@ -29,7 +29,6 @@ from qwenvl_ros.replay.messages import (
 from qwenvl_ros.replay.topics import CameraTopics
 from qwenvl_ros.types import Intrinsics, Pose
 
-POSE_PATIENCE_NS = 200_000_000  # poses come a little after the image
 _POSED = "camera"  # the camera's frame in the tree of its pose topic
 
 
@@ -68,7 +67,8 @@ class Camera:
     @property
     def patience(self) -> int:
         """The longest that a frame waits, nanoseconds."""
-        return max(POSE_PATIENCE_NS, round(self._pairing.settings.depth_patience * 1e9)) + 1
+        settings = self._pairing.settings
+        return round(max(settings.pose_patience, settings.depth_patience) * 1e9) + 1
 
     def hear(self, topic: str, message: Any, time: int) -> Iterator[Recorded]:
         """A message on any topic, recorded at a time in nanoseconds."""
@@ -89,8 +89,7 @@ class Camera:
         """The frames that waited long enough for their depth or pose at a time, nanoseconds."""
         for pair in self._pairing.due(time / 1e9):
             yield from self._complete(pair, time)
-        for _ in range(len(self._without_pose)):
-            yield from self._place(self._without_pose.popleft(), time)
+        yield from self._let_go(time)
 
     def refuse(self, reason: str) -> None:
         """An image came that cannot be read."""
@@ -156,19 +155,29 @@ class Camera:
         return joined(frame, depth, self._info, self._info_note)
 
     def _place(self, frame: Recorded, time: int) -> Iterator[Recorded]:
-        """Add the pose; without one the frame waits, and then goes without."""
-        target = self._settings.target_frame
-        if not target:
+        """Give the frame with its pose, after those that wait for theirs."""
+        self._without_pose.append(frame)
+        yield from self._let_go(time)
+
+    def _let_go(self, time: int) -> Iterator[Recorded]:
+        while self._without_pose:
+            frame = self._posed(self._without_pose[0], time)
+            if frame is None:
+                return
+            self._without_pose.popleft()
             yield frame
-            return
+
+    def _posed(self, frame: Recorded, time: int) -> Recorded | None:
+        """The frame with its pose, or with the reason why it has none; None while it may come."""
+        target, from_tf = self._settings.target_frame, not self.topics.pose and self._fixed is None
+        if not target or (from_tf and target == frame.frame_id):
+            return frame
         try:
-            posed = _POSED if self.topics.pose else frame.frame_id
+            posed = frame.frame_id if from_tf else _POSED
             pose = self._fixed or self._transforms.pose(posed, target, frame.stamp)
         except NotKnown as reason:
-            if time < frame.time + POSE_PATIENCE_NS:
-                self._without_pose.append(frame)
-                return
+            if time < frame.time + round(self._pairing.settings.pose_patience * 1e9):
+                return None
             note = f"no pose in {target}: {self._pose_note or reason}"
-            yield dataclasses.replace(frame, note="; ".join(filter(None, (frame.note, note))))
-            return
-        yield dataclasses.replace(frame, pose=pose, reference_frame=target)
+            return dataclasses.replace(frame, note="; ".join(filter(None, (frame.note, note))))
+        return dataclasses.replace(frame, pose=pose, reference_frame=target)

@@ -132,7 +132,6 @@ class Active:
         if put.time_jumped_back:
             self._node.get_logger().info(f"time went back on {frame.camera}: starting afresh")
             self.recent.forget(frame.camera)
-            self._cameras[frame.camera].time_jumped_back()
         if Drop.FUTURE not in put.dropped:  # or it would be the newest until its time comes
             self.recent.add_frame(frame)
 

@@ -107,9 +107,6 @@ class AskServer:
         return [View(newest, seconds) for seconds, newest in footage]
 
     def _errand(self, question: str, views: Sequence[View], model: Model, handle: Any) -> Errand[Answer]:
-        # A server keeps thoughts apart, or marks where they begin.
-        thinks = model.variant == "thinking" and self._desk.settings().engine.backend != "openai"
-
         def start(
             backend: Backend,
             model: Model,
@@ -119,10 +116,10 @@ class AskServer:
             return questions.start(question, views, backend, model, settings, hear)
 
         def hear(text: str) -> None:
-            if said := questions.spoken(text, thinks):
+            if said := questions.spoken(text):
                 handle.publish_feedback(Ask.Feedback(partial_answer=ros_text(said)))
 
-        return Errand(start, lambda pending: questions.finish(pending, views, thinks), hear)
+        return Errand(start, lambda pending: questions.finish(pending, views), hear)
 
     def _scenes(self, answer: Answer, views: Sequence[View], recent: Recent[Any]) -> Iterator[Scene]:
         """The boxes of the answer, or where it gives none the newest scene that there is without it."""

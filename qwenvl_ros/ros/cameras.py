@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from qwenvl_ros.camera_info import CameraInfoRefused
 from qwenvl_ros.geometry import registered
+from qwenvl_ros.geometry.transforms import JUMP_BACK_NS
 from qwenvl_ros.images import ImageRefused
 from qwenvl_ros.pairing import Pair, Pairing, joined, same_shape
 from qwenvl_ros.ros.arrivals import Arrived
@@ -28,8 +29,6 @@ from qwenvl_ros.ros.node_settings import Settings, fixed_pose, topics
 from qwenvl_ros.ros.qos import Listening
 from qwenvl_ros.ros.transforms import FixedPose, NotYet, PoseSource, PoseTopic, Transforms
 from qwenvl_ros.types import Intrinsics
-
-POSE_PATIENCE_S = 0.2  # poses come a little after the image
 
 Message: TypeAlias = Image | CompressedImage
 
@@ -89,7 +88,10 @@ class Camera:
             self._poses = FixedPose(fixed)
         elif own.pose_topic:
             self._poses = PoseTopic(node, own.pose_topic, settings().node.target_frame)
-        self._pose_remedy = f"publish {'poses' if own.pose_topic else 'tf'} up to the stamps of the images"
+        published = "poses" if own.pose_topic else "tf"
+        self._pose_remedy = (
+            f"publish {published} up to the stamps of the images, or raise pose_patience if it is late"
+        )
         self.since = time.monotonic()
         self.health = CameraHealth(topic=node.resolve_topic_name(self._topics["image"]))
         self._pairing: Pairing[Arrived, Message] = Pairing(settings().pairing)
@@ -101,7 +103,8 @@ class Camera:
             self._depth_lens = Lens(node, info, f"{name}.depth_info_topic", own.depth_rectified)
         self._depth_place = fixed_pose(own.depth_pose)
         self._told_of_another_frame = self._told_of_rectified = False
-        self._without_pose: deque[tuple[Arrived, float]] = deque()
+        self._newest: int | None = None  # stamp
+        self._without_pose: deque[Arrived] = deque()  # in the order in which they are to be offered
         self.image_type = CompressedImage if own.transport == "compressed" else Image
         self._subscriptions = self._subscribe()
 
@@ -119,13 +122,7 @@ class Camera:
         self._pairing.settings = self._settings().pairing
         for pair in self._pairing.due(time.monotonic()):
             self._complete(pair)
-        for _ in range(len(self._without_pose)):
-            self._place(*self._without_pose.popleft())
-
-    def time_jumped_back(self) -> None:
-        """Poses of before are not asked for any more."""
-        if self._poses is not None:
-            self._poses.forget()
+        self._let_go()
 
     def close(self) -> None:
         """Stop listening, and drop what waits."""
@@ -179,9 +176,12 @@ class Camera:
             stamp = now
         self._latencies.add("camera to node", (now - stamp) / 1e9)
         self._latencies.add("convert", time.monotonic() - arrived)
+        if self._newest is not None and stamp < self._newest - JUMP_BACK_NS and self._transforms is not None:
+            self._transforms.forget()
+        self._newest = stamp
         frame = Arrived(self.name, image, stamp, frame_id, arrived=arrived)
         if not self.has_depth:
-            self._place(frame, arrived + POSE_PATIENCE_S)
+            self._place(frame)
             return
         for pair in self._pairing.add_image(stamp, frame, arrived):
             self._complete(pair)
@@ -211,7 +211,7 @@ class Camera:
         if note:
             self.health.without_depth += 1
             frame = dataclasses.replace(frame, note=note)
-        self._place(frame, frame.arrived + POSE_PATIENCE_S)
+        self._place(frame)
 
     def _with_depth(self, frame: Arrived, message: Message) -> tuple[Arrived, str]:
         began = time.monotonic()
@@ -254,20 +254,32 @@ class Camera:
                 f"off once more, which moves positions: set {self.name}.rectified, or ignore this if it is not"
             )
 
-    def _place(self, frame: Arrived, deadline: float) -> None:
-        """Add the pose and offer the frame; without a pose it waits until its deadline."""
-        if self._poses is not None:
-            target = self._settings().node.target_frame
-            try:
-                pose = self._poses.pose(frame.frame_id, frame.stamp)
-            except NotYet as reason:
-                if time.monotonic() < deadline:
-                    self._without_pose.append((frame, deadline))
-                    return
-                self.health.pose_note = f"no pose in {target}: {reason}; {self._pose_remedy}"
-                note = "; ".join(text for text in (frame.note, self.health.pose_note) if text)
-                frame = dataclasses.replace(frame, note=note)
-            else:
-                self.health.pose_note = ""
-                frame = dataclasses.replace(frame, pose=pose, reference_frame=target)
-        self._offer(frame)
+    def _place(self, frame: Arrived) -> None:
+        """Offer the frame with its pose, after those that wait for theirs."""
+        self._without_pose.append(frame)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._without_pose:
+            frame = self._posed(self._without_pose[0])
+            if frame is None:
+                return
+            self._without_pose.popleft()
+            self._offer(frame)
+
+    def _posed(self, frame: Arrived) -> Arrived | None:
+        """The frame with its pose, or with the reason why it has none; None while it may come."""
+        target = self._settings().node.target_frame
+        # Of its own optical frame tf knows no more than the frame itself, whose x is not forward.
+        if self._poses is None or (self._poses is self._transforms and target == frame.frame_id):
+            return frame
+        try:
+            pose = self._poses.pose(frame.frame_id, frame.stamp)
+        except NotYet as reason:
+            if time.monotonic() < frame.arrived + self._settings().pairing.pose_patience:
+                return None
+            self.health.pose_note = f"no pose in {target}: {reason}; {self._pose_remedy}"
+            note = "; ".join(text for text in (frame.note, self.health.pose_note) if text)
+            return dataclasses.replace(frame, note=note)
+        self.health.pose_note = ""
+        return dataclasses.replace(frame, pose=pose, reference_frame=target)

@@ -24,7 +24,7 @@ class RelationsServer:
             recent, oldest = self._desk.open().recent, self._desk.age_limit(request.max_age)
             scenes, unseen = recent.scenes(oldest), recent.unseen(oldest, self._desk.settings().cameras)
             asked = request.subject, request.predicate, request.object
-            selection = select(scenes, *asked, unseen, recent.failed())
+            selection = select(scenes, *asked, unseen, recent.failed(), recent.keyframes())
         except (NotThere, ValueError) as reason:
             response.message = ros_text(str(reason))
             return response

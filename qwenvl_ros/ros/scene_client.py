@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 
 from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.planning.hysteresis import Hysteresis
-from qwenvl_ros.planning.truths import check, named, unasked
+from qwenvl_ros.planning.truths import check, lost, named, unasked
 from qwenvl_ros.ros.conversions.scene import scene_of
 from qwenvl_ros.types import Scene, SceneObject, Status, Truth
 
@@ -29,6 +29,12 @@ AHEAD_S = 0.5  # a stamp further ahead of the clock is from before time went bac
 class _Camera:
     scene: Scene
     settled: Hysteresis
+    keyframe: Scene | None = None  # the last that was answered
+
+    def lost(self, name: str) -> list[str]:
+        """Ids of what has this name and was lost since the last keyframe."""
+        gone = replace(self.scene, objects=lost(self.scene, self.keyframe))
+        return [each.id for each in named(gone, name)]
 
 
 class _Spinner(SingleThreadedExecutor):
@@ -99,16 +105,20 @@ class SceneClient:
         """The objects with this id, query or label (planning.truths.named); () = nothing there.
 
         None where that cannot be told: no scene is fresh, or its answer could not be had, or was cut short before any,
-        or the scene has queries and none of them means this (planning.truths.unasked).
+        or tracking lost one since the last keyframe, or the scene has queries and none of them means this
+        (planning.truths.unasked).
 
         Raises:
             LookupError: several cameras are heard and none is named.
         """
-        scene = self.scene(camera)
-        if scene is None:
-            return None
+        with self._news:
+            known = self._fresh(camera)
+            if known is None:
+                return None
+            scene, gone = known.scene, known.lost(name)
         found = named(scene, name)
-        return found if found or (scene.status is Status.OK and not unasked(scene, name)) else None
+        told = scene.status is Status.OK and not gone and not unasked(scene, name)
+        return found if found or told else None
 
     def holds(self, predicate: str, subject: str, object: str = "", camera: str = "") -> Truth:
         """Whether a relation holds, converses too; subject and object are ids or names, "" for any.
@@ -128,15 +138,19 @@ class SceneClient:
     def trouble(self, camera: str = "", name: str = "") -> str:
         """Why nothing can be told, with what to do about it; "" while the newest scene is fresh and OK.
 
-        name: of what find() could not tell; then also that it was not asked for.
+        name: of what find() could not tell; then also that it was lost, or not asked for.
 
         Raises:
             LookupError: several cameras are heard and none is named.
         """
         with self._news:
-            found = self._camera(camera)
+            found, there = self._camera(camera), ", ".join(sorted(self._cameras))
         topic = self._subscription.topic_name
         if found is None:
+            if there:
+                return (
+                    f"no scene of camera {camera!r} has come on {topic}, only of {there}: is the name right?"
+                )
             publishers = self._node.count_publishers(topic)
             said = f"from {camera!r} " if camera else ""
             why = "is scene_node active, do images come (/diagnostics), does somebody spin this node?"
@@ -150,11 +164,11 @@ class SceneClient:
                 "come, is use_sim_time alike everywhere, is max_age above the time an answer takes?"
             )
         scene = found.scene
-        return (
-            unasked(scene, name)
-            if scene.status is Status.OK
-            else f"{scene.status.name}: {scene.status_message}"
-        )
+        if scene.status is not Status.OK:
+            return f"{scene.status.name}: {scene.status_message}"
+        if name and not named(scene, name) and (gone := found.lost(name)):
+            return f"tracking lost {', '.join(gone)} since the model looked last; wait for the next keyframe"
+        return unasked(scene, name)
 
     def wait_until(self, wanted: Callable[[], Any] | tuple[str, ...], timeout: float) -> bool:
         """Wait until it is so, asked again with each scene; False after `timeout` seconds (see trouble).
@@ -216,10 +230,14 @@ class SceneClient:
             known = self._cameras.get(scene.camera)
             if known is None or self._age(known.scene) < -AHEAD_S:
                 known = _Camera(scene, Hysteresis(self._scenes, self._max_age))
-            elif not _replaces(scene, known.scene):
+            if scene.keyframe and scene.status.answered:
+                known.keyframe = (
+                    scene  # also where its answer is later than the scenes that tracking made meanwhile
+                )
+            if scene is not known.scene and not _replaces(scene, known.scene):
                 return
             known.scene = scene
-            known.settled.see(scene)
+            known.settled.see(scene, known.keyframe)
             self._heard += 1
             self._cameras[scene.camera] = known
             self._news.notify_all()

@@ -51,6 +51,7 @@ class Scorer:
         self._fault = ""
         self._listens = False
         self.cameras: set[str] = set()  # whose scenes came
+        self._others: set[str] = set()  # the same of those that were not chosen
         # Best effort hears every publisher.
         self._qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(SceneMessage, self._scenes, self._on_scene, self._qos)
@@ -91,6 +92,9 @@ class Scorer:
             ),
         ):
             if not count:
+                if topic == self._scenes and self._others:
+                    there = ", ".join(sorted(self._others))
+                    return f"no scene of camera {self._chosen!r} on {topic}, only of {there}: choose with --camera"
                 silent = self._node.get_publishers_info_by_topic(topic)
                 return f"{'nothing has come' if silent else 'nobody publishes'} on {topic}: {remedy}"
         apart = f"; the nearest are {matching.nearest / 1e9:.3f} s apart: raise --tolerance, or check clocks"
@@ -98,6 +102,7 @@ class Scorer:
 
     def _on_scene(self, message: Any) -> None:
         if self._chosen and message.camera != self._chosen:
+            self._others.add(message.camera)
             return
         self.cameras.add(message.camera)
         if len(self.cameras) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from math import inf
 from typing import Any, Protocol
 
 from geometry_msgs.msg import PoseStamped
@@ -9,11 +11,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 
-from qwenvl_ros.geometry.transforms import NotKnown, TransformTree
+from qwenvl_ros.geometry.transforms import JUMP_BACK_NS, NotKnown, TransformTree
 from qwenvl_ros.ros.conversions.camera import header_of, pose_of
 from qwenvl_ros.settings import SettingError
 from qwenvl_ros.types import Pose
 
+_ONE_JUMP_S = 1.0  # within which all cameras notice that time jumped back
 _CAMERA = " camera"  # no frame of tf's
 
 
@@ -32,10 +35,6 @@ class PoseSource(Protocol):
         """
         ...
 
-    def forget(self) -> None:
-        """Time jumped back: what was known is of another time."""
-        ...
-
     def close(self) -> None:
         """Stop listening."""
         ...
@@ -50,9 +49,6 @@ class FixedPose:
     def pose(self, frame_id: str, stamp: int) -> Pose:
         return self._pose
 
-    def forget(self) -> None:
-        pass
-
     def close(self) -> None:
         pass
 
@@ -60,12 +56,10 @@ class FixedPose:
 class PoseTopic:
     """A camera whose pose is published as PoseStamped, in the target frame; between two it is interpolated."""
 
-    JUMP_BACK = 500_000_000
-
     def __init__(self, node: Node, topic: str, target_frame: str) -> None:
         self._node = node
         self._target_frame = target_frame
-        self.forget()
+        self._forget()
         self._problem = f"no pose has come on {node.resolve_topic_name(topic)}"
         # Best effort hears every publisher.
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -86,7 +80,7 @@ class PoseTopic:
                 f"the oldest pose on {self._subscription.topic_name} is newer than the image"
             ) from error
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         self._poses = TransformTree()
         self._newest: int | None = None
 
@@ -103,8 +97,8 @@ class PoseTopic:
         except ValueError as error:
             self._problem = f"a pose cannot be used: {error}"
             return
-        if self._newest is not None and stamp < self._newest - self.JUMP_BACK:
-            self.forget()
+        if self._newest is not None and stamp < self._newest - JUMP_BACK_NS:
+            self._forget()
         self._poses.add(_CAMERA, self._target_frame, stamp, pose)
         self._newest = stamp if self._newest is None else max(stamp, self._newest)
 
@@ -126,6 +120,12 @@ class Transforms:
             ) from error
         self._node = node
         self._target_frame = target_frame
+        self._forgot = -inf
+        if target_frame.endswith("optical_frame"):
+            node.get_logger().warning(
+                f"target_frame = {target_frame!r} is a camera's: for images of other cameras left, above and in front "
+                "would be told as if its x were forward and its z up (REP-103); set base_link or map"
+            )
         self._error: type[Exception] = tf2_ros.TransformException
         self._buffer: Any = tf2_ros.Buffer(node=node)
         self._listener: Any = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
@@ -138,7 +138,11 @@ class Transforms:
             raise NotYet(str(error)) from error
 
     def forget(self) -> None:
-        self._buffer.clear()  # static ones stay; Humble's does not do so by itself
+        """Time jumped back: what was known is of another time. Every camera tells of it; once is enough."""
+        now = time.monotonic()
+        if now - self._forgot > _ONE_JUMP_S:
+            self._forgot = now
+            self._buffer.clear()  # static ones stay; Humble's does not do so by itself
 
     def close(self) -> None:
         self._listener.unregister()

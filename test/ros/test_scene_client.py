@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import rclpy
@@ -206,6 +207,23 @@ def test_what_was_not_asked_for_is_not_told_to_be_absent(planner, near):
         assert client.find(name, "front") == () and client.trouble("front", name) == ""
 
 
+def test_what_tracking_lost_is_not_told_to_be_absent(planner, near):
+    """The answer comes later than the first scene of a newer image, as it does at camera rate."""
+    client = planner.client()
+    now = near.now()
+    keyframe = scene(now, F, keyframe_stamp=now)
+    fields = {"keyframe": False, "keyframe_stamp": now}
+    sphere = [each for each in keyframe.objects if each.id == "blue_sphere_1"]
+    first = replace(scene(now + 2, F, **fields), objects=sphere)
+    planner.say(client, replace(first, keyframe_stamp=now - 9), keyframe, replace(first, stamp=now + 3))
+    assert client.find("cube", "front") is None
+    assert "lost red_cube_1" in client.trouble("front", "cube") and client.trouble("front") == ""
+    assert client.holds("on", "", "sphere", "front") is U
+    assert client.find("sphere", "front") and client.find("table", "front") == ()
+    planner.say(client, replace(scene(now + 4, F, keyframe_stamp=now + 4), objects=sphere))
+    assert client.find("cube", "front") == ()
+
+
 def test_truth_changes_only_after_so_many_scenes_agree(planner, near):
     client = planner.client(hysteresis=2)
     now, told = near.now(), []
@@ -224,7 +242,15 @@ def test_of_several_cameras_one_has_to_be_named(planner, near):
         with pytest.raises(LookupError, match="name one: left, mark, right"):
             ask()
     assert client.scene("nowhere") is None and client.holds(*ON, "nowhere") is U
-    assert "from 'nowhere'" in client.trouble("nowhere")
+    assert "no scene of camera 'nowhere'" in client.trouble("nowhere")
+
+
+def test_a_camera_that_is_not_heard_is_told_with_those_that_are(planner, near):
+    client = planner.client()
+    planner.say(client, scene(near.now()))
+    assert "no scene of camera 'fornt'" in client.trouble(
+        "fornt"
+    ) and "only of front, mark" in client.trouble("fornt")
 
 
 def test_a_scene_against_the_contract_is_not_used(planner, near):

@@ -135,6 +135,14 @@ def test_stamps_that_never_meet_and_two_cameras_are_told(near, run):
         (scenes, lambda stamp: seen(stamp, camera="right")),
     )
     assert status == 1 and "scenes of left and right: choose one with --camera" in errors
+    process = run("score", "--truth", "/true", "--scenes", "/said", "--camera", "lfet", "--seconds", "6")
+    status, _, errors = publish_until_it_ends(
+        near,
+        process,
+        (truths, lambda stamp: seen(stamp, MUG)),
+        (scenes, lambda stamp: seen(stamp, MUG, camera="left")),
+    )
+    assert status == 1 and "no scene of camera 'lfet' on /said, only of left: choose with --camera" in errors
 
 
 @pytest.mark.parametrize(

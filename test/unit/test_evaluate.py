@@ -209,6 +209,35 @@ def test_the_command_fails_when_the_engine_does_not_answer(monkeypatch, asked, c
     assert "5 of 5 queries were not answered" in capsys.readouterr().err
 
 
+def test_a_clip_is_asked_as_the_engine_can_answer_it(monkeypatch, asked, tmp_path, capsys):
+    """Its images do not wait for one another, which would count for the time-out; one without an answer is told."""
+    most, failing = [], False
+
+    def script(request: Request) -> str:
+        calls.append(request)
+        if failing and len(calls) == len(KINDS) + 1:  # the first of the clip's
+            raise RequestFailed("out of memory")
+        return "[]"
+
+    class Counting(ScriptedBackend):
+        def submit(self, request):
+            future = super().submit(request)
+            unanswered.append(future)
+            most.append(sum(not each.done() for each in unanswered))
+            return future
+
+    for failing in (False, True):
+        unanswered: list = []
+        calls: list = []
+        monkeypatch.setattr(zoo, "resolve", lambda *_: MODEL)
+        monkeypatch.setattr(backends, "create", lambda *_: Counting(script, capacity=3))
+        path = tmp_path / "s.json"
+        run = cli.main(["evaluate", "--scenes", "1", "--clips", "1", "--json", str(path)])
+        assert run == int(failing) and json.loads(path.read_text())["idf1"]
+    assert max(most) <= 7, "scenes: twice its capacity and one"
+    assert "1 images of moving clips were not answered" in capsys.readouterr().err
+
+
 def test_ctrl_c_reports_the_scenes_that_are_done(monkeypatch, asked, tmp_path):
     def script(question: Question) -> str:
         if question.seed == SEEDS[2]:

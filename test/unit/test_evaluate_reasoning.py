@@ -57,6 +57,11 @@ def test_true_boxes_give_nearly_everything(seen: list[Sight]) -> None:
     assert result.relations_macro_f1 == pytest.approx(np.mean(f1))
 
 
+def test_of_an_answer_that_is_not_whole_nothing_is_told_to_be_clear(seen: list[Sight]) -> None:
+    cut = reasoning([findings(one, one.true_answer, SETTINGS, listed=False) for one in seen]).relations
+    assert cut["clear"].recall == 0.0 and cut["near"].recall > 0.9
+
+
 def test_without_depth_what_boxes_cannot_tell_is_unknown(seen: list[Sight]) -> None:
     flat = reasoning([findings(one, one.true_answer, SETTINGS) for one in seen]).relations_2d
     assert flat["left_of"].precision > 0.95 and flat["left_of"].recall > 0.95

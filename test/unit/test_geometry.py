@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from qwenvl_ros import geometry
 from qwenvl_ros.geometry import extents
+from qwenvl_ros.geometry.camera import bent
 from qwenvl_ros.geometry.parts import settle
 from qwenvl_ros.types import Box, Frame, Intrinsics, Pose
 
@@ -120,6 +121,29 @@ def test_points_behind_the_camera_and_no_returns_are_nan(lens: Intrinsics) -> No
     depth = [np.nan, 0.0, -1.0, np.inf, 1.0]
     assert np.isnan(geometry.deproject(lens, [[50, 50]] * 5, depth)[:, 2]).tolist() == [True] * 4 + [False]
     assert geometry.deproject(lens, np.empty((0, 2)), []).shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", (-0.28, 0.09, 0.0006, -0.0004)),
+        ("plumb_bob", (-0.28, 0.09, 0.0006, -0.0004, 0.01)),
+        ("rational_polynomial", (0.4, -0.1, 0.001, -0.002, 0.02, 0.6, -0.05, 0.03)),
+        ("rational_polynomial", (0.4, -0.1, 0.001, -0.002, 0.02, 0.6, -0.05, 0.03, 0.01, -0.02, 0.03, -0.01)),
+        ("equidistant", (-0.02, 0.004, -0.001, 0.0002)),
+    ],
+)
+def test_a_lens_bends_rays_as_opencv_says(model, coefficients, dtype) -> None:
+    lens = replace(LENS, distortion_model=model, distortion=coefficients)
+    x, y = np.meshgrid(np.linspace(-0.8, 0.8, 33, dtype=dtype), np.linspace(-0.6, 0.6, 25, dtype=dtype))
+    across, down = bent(lens, x, y)
+    assert across.shape == down.shape == x.shape and across.dtype == down.dtype == dtype
+    points = np.column_stack([x.ravel(), y.ravel(), np.ones(x.size)])
+    found = np.column_stack([lens.fx * across.ravel() + lens.cx, lens.fy * down.ravel() + lens.cy])
+    np.testing.assert_allclose(
+        found, geometry.project(lens, points), atol=1e-9 if dtype is np.float64 else 1e-3
+    )
 
 
 def test_a_camera_scaled_to_another_image_size_sees_the_same_rays() -> None:

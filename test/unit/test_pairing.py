@@ -85,8 +85,58 @@ def test_no_waiting_for_a_depth_that_never_came_or_died():
     (pair,) = each.add_image(0, "i", now=0.0)
     assert pair.depth is None and "none has arrived yet" in pair.reason
     each.add_depth(0, "d", now=0.0)
-    (pair,) = each.add_image(5000 * MS, "j", now=5.0)
-    assert pair.depth is None and "5.0 s ago" in pair.reason
+    assert each.add_image(5000 * MS, "j", now=5.0) == [], "a slow camera's depth may be about to come"
+    (pair,) = each.due(now=5.11)
+    assert pair.depth is None and "within 0.1 s" in pair.reason
+    (pair,) = each.add_image(5200 * MS, "k", now=5.2)
+    assert pair.depth is None and "5.2 s ago" in pair.reason
+
+
+def test_a_camera_of_less_than_one_image_a_second_gets_its_depth():
+    each = pairing()
+    found = []
+    for beat in range(5):
+        stamp, now = beat * 2000 * MS, beat * 2.0
+        found += each.add_image(stamp, f"i{beat}", now)
+        found += each.add_depth(stamp, f"d{beat}", now + 0.005)
+    assert plain(found) == [("i0", None), *((f"i{beat}", f"d{beat}") for beat in range(1, 5))]
+
+
+def test_patience_is_kept_at_any_rate():
+    """Depth 0.6 s behind images at 60 Hz."""
+    each, found = pairing(depth_patience=1.0), []
+    each.add_depth(0, "first", now=0.0)
+    for number in range(1, 120):
+        now = number / 60
+        found += plain(each.add_image((1000 + number * 16) * MS, number, now))
+        if number > 36:
+            found += plain(each.add_depth((1000 + (number - 36) * 16) * MS, number - 36, now))
+    assert len(found) > 70 and all(depth is not None for _, depth in found)
+
+
+def test_images_that_wait_are_bounded():
+    each = pairing(depth_patience=2.0)
+    each.add_depth(0, "d", now=0.0)
+    found = [pair for n in range(1, 70) for pair in each.add_image(n * MS * 100, n, now=n / 1000)]
+    assert [pair.image for pair in found] == [1, 2, 3, 4, 5]
+    assert "lower depth_patience or the camera's rate" in found[0].reason
+
+
+def test_an_image_that_comes_when_its_depth_is_forgotten_is_not_told_to_tolerate_more():
+    each = pairing()
+    for number in range(60):
+        each.add_depth(number * 33 * MS, number, now=number / 30)
+    (pair,) = each.add_image(300 * MS, "i", now=2.0)
+    assert pair.depth is None and "do images come that late" in pair.reason
+    assert "depth_tolerance" not in pair.reason
+
+
+def test_depth_of_before_is_gone_when_the_first_image_of_a_looped_bag_comes_before_its_own():
+    each = pairing()
+    each.add_depth(60_000 * MS, "old", now=0.0)
+    each.add_image(60_000 * MS, "before", now=0.0)
+    assert each.add_image(100 * MS, "i", now=0.1) == []
+    assert plain(each.add_depth(100 * MS, "d", now=0.12)) == [("i", "d")]
 
 
 def test_depth_is_kept_for_images_that_come_later_than_it():
@@ -166,6 +216,10 @@ def test_depth_of_another_view_is_told_from_a_scaled_one():
 
     whole, note = join((320, 240), (1280, 960))
     assert note == "" and whole.depth.shape == (240, 320) and whole.intrinsics.width == 1280
+    for nothing in (np.nan, np.inf):
+        camera = Intrinsics(640, 480, 500.0, 500.0, 0.0, 0.0)
+        whole, note = joined(frame, np.full((240, 320), nothing, np.float32), camera, "")
+        assert "holds no return" in note and whole.depth is not None
     for depth, info, says in (
         ((320, 200), (640, 480), "depth is 320x200"),
         ((320, 240), (640, 400), "CameraInfo is 640x400"),

@@ -325,7 +325,9 @@ def test_answers_are_held_to_what_was_asked_unless_told_otherwise():
     engine.close()
     held, free = engine.requests
     assert held.schema == grounding.schema(("red cube", "blue cube"), 7)
-    assert held.schema["maxItems"] == 7
+    assert held.schema["maxItems"] == 8, (
+        "or an answer that is held to it would never tell that there are more"
+    )
     assert free.schema is None
 
 
@@ -338,6 +340,23 @@ def test_a_server_that_ignores_the_schema_is_read_all_the_same():
     assert (len(scene.objects), scene.status) == (3, Status.TRUNCATED)
     assert "max_objects = 3" in scene.status_message
     assert scene_of(["I see a red cube."]).status is Status.PARSE_FAILED
+
+
+def test_an_answer_that_its_schema_ended_is_no_whole_one():
+    same = answer(*[("red cube", (0, 0, 50, 60))] * 4)
+    scene = scene_of([same], settings=dataclasses.replace(TWO_CUBES, max_objects=3))
+    assert (len(scene.objects), scene.status) == (1, Status.TRUNCATED)
+    assert scene_of([same], settings=dataclasses.replace(TWO_CUBES, max_objects=4)).status is Status.OK
+
+
+def test_what_a_thinking_checkpoint_only_thought_of_is_no_object():
+    model = zoo.resolve("4b", "thinking")
+    draft = "<think>perhaps " + answer(("red cube", (0, 0, 50, 60))) + "? No, that is"
+    engine = ScriptedBackend([Reply(draft, finish="length")])
+    (result,) = pipeline.perceive([frame()], engine, model, TWO_CUBES)
+    engine.close()
+    assert not result.scene.objects and result.scene.status is Status.TRUNCATED
+    assert "inside its thinking; raise max_tokens" in result.scene.status_message
 
 
 def test_a_request_that_hangs_is_given_up_after_its_timeout():

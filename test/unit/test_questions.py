@@ -44,14 +44,12 @@ def filmed(camera="front", model=MODEL, images=None) -> View:
     return View(newest, footage)
 
 
-def ask(
-    script, views=None, model=MODEL, settings=SETTINGS, thinks=False, question="What is there?", hear=None
-):
+def ask(script, views=None, model=MODEL, settings=SETTINGS, question="What is there?", hear=None):
     """The answer, and the request that was made."""
     backend = ScriptedBackend(script, capacity=2)
     views = views or [View(frame())]
     pending = questions.start(question, views, backend, model, settings, hear)
-    answer = questions.finish(pending, views, thinks)
+    answer = questions.finish(pending, views)
     backend.close()
     return answer, next(iter(backend.requests), None)
 
@@ -146,31 +144,30 @@ def test_a_clip_goes_with_its_times_and_its_boxes_are_of_the_last_moment():
 
 
 @pytest.mark.parametrize(
-    ("text", "thinks", "said"),
+    ("text", "said"),
     [
-        ("A mug.", False, "A mug."),
-        ("hm, a mug?\n</think>\n\nA mug.", True, "A mug."),
-        ("<think>hm</think>A mug.", False, "A mug."),
-        ("<think>hm</think>A mug.", True, "A mug."),
-        ("hm, a mug?", True, ""),
-        ("<think>hm, a mug?", False, ""),
-        ("one</think>two</think>three", True, "three"),
-        ("", True, ""),
+        ("A mug.", "A mug."),
+        ("hm, a mug?\n</think>\n\nA mug.", "A mug."),
+        ("<think>hm</think>A mug.", "A mug."),
+        ("<think>hm, a mug?", ""),
+        ("one</think>two</think>three", "three"),
+        ("", ""),
     ],
 )
-def test_thoughts_are_not_said(text, thinks, said):
-    assert questions.spoken(text, thinks) == said
+def test_thoughts_are_not_said(text, said):
+    assert questions.spoken(text) == said
 
 
 def test_a_thinking_checkpoint_answers_after_its_thoughts():
     model = zoo.resolve("4b", "thinking")
     thoughts = 'maybe [{"bbox_2d": [1, 1, 9, 9], "label": "dust"}]\n</think>\n\nHere: ' + BOX
-    answer, request = ask([thoughts], model=model, thinks=True)
+    answer, request = ask([thoughts], model=model)
     assert request.max_tokens == 6144 and request.temperature == 1.0
     assert answer.text == "Here: " + BOX
     assert [each.label for each in answer.scenes[0].objects] == ["red mug"]
-    cut, _ = ask([Reply("maybe a mug", finish="length")], model=model, thinks=True)
+    cut, _ = ask([Reply("<think>maybe " + BOX, finish="length")], model=model)
     assert cut.text == "" and "still thinking at 6144 tokens" in cut.message
+    assert not cut.scenes[0].objects
 
 
 def test_an_answer_that_was_cut_short_is_not_one_in_full():

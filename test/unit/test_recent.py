@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -111,6 +112,16 @@ def test_a_late_keyframe_does_not_take_the_place_of_what_tracking_made_since(rec
     recent.add_scene(scene(130.0))  # of before time jumped back
     recent.add_scene(scene(99.8))
     assert recent.scenes(1.0) == [scene(99.8)]
+
+
+def test_the_last_keyframe_that_was_answered_is_kept(recent):
+    assert recent.keyframes() == {}
+    recent.add_scene(replace(scene(99.0), keyframe=False))
+    recent.add_scene(scene(98.0))
+    recent.add_scene(scene(99.5, status=Status.BACKEND_FAILED))
+    assert recent.keyframes() == {"front": scene(98.0)}
+    recent.forget("front")
+    assert recent.keyframes() == {}
 
 
 def test_a_camera_has_failed_until_its_next_scene_that_says_anything(recent):

@@ -155,8 +155,8 @@ def test_a_chain_of_frames_up_and_down():
 def test_between_two_times_it_is_in_between():
     tree = TransformTree()
     tree.add("camera", "map", 2 * S, pose((2, 0, 0), about("z", 90)))
-    tree.add("camera", "map", 1 * S, pose((0, 0, 0), about("z", 0)))  # late
-    half = tree.pose("camera", "map", 3 * S // 2)
+    tree.add("camera", "map", 16 * S // 10, pose((0, 0, 0), about("z", 0)))  # late
+    half = tree.pose("camera", "map", 18 * S // 10)
     np.testing.assert_allclose(half.translation, (1, 0, 0))
     np.testing.assert_allclose(
         Rotation.from_matrix(half.rotation).as_euler("zyx", True), (45, 0, 0), atol=1e-9
@@ -193,6 +193,17 @@ def test_old_transforms_are_forgotten_and_a_looped_bag_starts_anew():
     assert tree.pose("camera", "map", S).translation[0] == 7
     with pytest.raises(NotKnown):
         tree.pose("camera", "map", 29 * S)
+
+
+def test_a_simulation_that_begins_anew_after_seconds_is_another_time():
+    tree = TransformTree()
+    for tenth in range(80):
+        tree.add("camera", "map", tenth * S // 10, pose((tenth, 0, 0), (0, 0, 0, 1)))
+    for stamp in (S // 20, 3 * S // 20):
+        tree.add("camera", "map", stamp, pose((500, 0, 0), (0, 0, 0, 1)))
+    assert tree.pose("camera", "map", S // 10).translation[0] == 500
+    with pytest.raises(NotKnown):
+        tree.pose("camera", "map", S // 5)
 
 
 def test_a_beat_keeps_its_rate_through_jitter_and_starts_anew_when_time_jumps_back():

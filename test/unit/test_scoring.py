@@ -81,6 +81,9 @@ def test_absent_rate_counts_cases_where_nothing_was_there():
     unsure = Case([], [answer("mug", box(0))], [Target("mug", box(0))])
     assert score(nothing, nothing, nothing, invented, present, unsure).absent_rate == 0.25
     assert score(nothing, invented).precision == 0
+    unread = Case([], [], answered=False)
+    assert score(nothing, invented, unread, unread).absent_rate == 0.5
+    assert isnan(score(unread).absent_rate)
 
 
 def test_nothing_to_measure_is_nan_not_perfect():

@@ -10,7 +10,7 @@ import pytest
 from qwenvl_ros import geometry, relations
 from qwenvl_ros.planning.selection import Selection, select
 from qwenvl_ros.relations import CONVERSE, PREDICATES, SYMMETRIC
-from qwenvl_ros.types import Box, Frame, Relation, Scene, SceneObject, Source, Status, Truth
+from qwenvl_ros.types import Box, Frame, Occlusion, Relation, Scene, SceneObject, Source, Status, Truth
 
 
 def said(subject, predicate, object, truth=Truth.TRUE, value=0.1):
@@ -190,6 +190,46 @@ def test_a_camera_that_failed_since_is_told_also_with_what_holds():
     )
     found = select([SCENE], "", "", "", (), [failed, replace(failed, camera="other")])
     assert found.relations and found.message == f"camera {SCENE.camera}: stale: nothing can be followed"
+
+
+def test_what_tracking_lost_may_hold_still():
+    keyframe = replace(SCENE, stamp=5, keyframe_stamp=5)
+    tracked = replace(
+        SCENE,
+        stamp=7,
+        keyframe_stamp=5,
+        keyframe=False,
+        objects=[o for o in SCENE.objects if o.id != "mug_2"],
+    )
+
+    def told(*question, scene=tracked):
+        return select([scene], *question, keyframes={"front": keyframe}).message
+
+    assert told("mug", "in_front_of", "bowl") == (
+        "camera front: tracking lost mug_2: nothing is known of it until the next keyframe"
+    )
+    assert told("mug", "near", "bowl") == "", "it is TRUE of another"
+    assert told("box", "in_front_of", "bowl") == told("mug", "in_front_of", "bowl", scene=keyframe) == ""
+    assert "mug_2" in told("mug_2", "in_front_of", "bowl")
+
+
+def test_anything_may_be_on_or_before_what_is_not_known_to_be_free():
+    open_ = said("bowl_1", "clear", "bowl_1", Truth.UNKNOWN)
+    scene = replace(SCENE, relations=[open_])
+    assert select([scene], "", "on", "bowl").message == (
+        "camera front: something that is not listed may lie on bowl_1"
+    )
+    assert select([scene], "", "on", "box").message == select([scene], "mug", "on", "bowl").message == ""
+    hidden = [
+        replace(each, occlusion=Occlusion.HEAVY if each.id == "box_1" else Occlusion.NONE)
+        for each in SCENE.objects
+    ]
+    half = replace(SCENE, objects=hidden)
+    for question in (("", "occludes", "box"), ("box", "occluded_by", "")):
+        assert select([half], *question).message == (
+            "camera front: something that is not listed may hide part of box_1"
+        )
+    assert select([half], "", "occludes", "bowl").message == ""
 
 
 def test_without_scenes_there_is_nothing():

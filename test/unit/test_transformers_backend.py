@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -529,6 +530,21 @@ def test_a_character_of_several_tokens_is_given_whole(text):
     assert reply.text == text == "".join(token.text for token in reply.tokens)
     assert len(reply.tokens) == len(tokenizer(text).input_ids)
     assert not any("\ufffd" in said for said in heard)
+
+
+def test_thinking_that_the_chat_template_begins_is_told_as_such(checkpoint, tmp_path):
+    """Or what a checkpoint thinks would be read as its answer where it is cut."""
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "thinking"))
+    template = (copy / "chat_template.jinja").read_text()
+    assert template.count(r"assistant\n'") == 1
+    (copy / "chat_template.jinja").write_text(template.replace(r"assistant\n'", r"assistant\n<think>\n'"))
+    engine = backends.create(zoo.resolve(str(copy)), EngineSettings(device="cpu"))
+    heard: list[str] = []
+    reply = engine.submit(Request([], "What?", max_tokens=3, on_text=heard.append)).result()
+    engine.close()
+    assert reply.text.startswith("<think>") and len(reply.tokens) == 4
+    assert "".join(token.text for token in reply.tokens) == reply.text
+    assert heard and all(said.startswith("<think>") for said in heard)
 
 
 def test_a_character_cut_in_the_middle_shows_as_unreadable():

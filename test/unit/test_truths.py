@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scenes_by_hand import fact, scene, thing
 
-from qwenvl_ros.planning.truths import Truths, Unreadable, any_of, named, readable, unasked
+from qwenvl_ros.planning.truths import Truths, Unreadable, any_of, lost, named, readable, unasked
 from qwenvl_ros.relations import PREDICATES
-from qwenvl_ros.types import Status, Truth
+from qwenvl_ros.types import Occlusion, Status, Truth
 
 CUBE, SPHERE = thing("red_cube_1", "red cube"), thing("blue_sphere_1", "blue sphere", query="the round one")
 OTHER = thing("green_cube_1", "green cube")
@@ -139,6 +141,44 @@ def test_any():
     assert of(made, "on", "cube") is Truth.TRUE
     assert of(scene(CUBE), "on", "", "cube") is Truth.FALSE  # nothing there but itself
     assert of(scene(CUBE, fact("red_cube_1", "clear", "red_cube_1")), "clear", "") is Truth.TRUE
+
+
+def test_anything_may_lie_on_what_is_not_known_to_be_clear():
+    open_ = fact("blue_sphere_1", "clear", "blue_sphere_1", Truth.UNKNOWN)
+    made = scene(CUBE, SPHERE, open_, fact("red_cube_1", "clear", "red_cube_1"))
+    assert of(made, "on", "", "sphere") is Truth.UNKNOWN
+    assert of(made, "on", "", "cube") is Truth.FALSE
+    assert of(made, "on", "cube", "sphere") is Truth.FALSE, "of the two it is known"
+    loaded = scene(CUBE, SPHERE, open_, fact("red_cube_1", "on", "blue_sphere_1"))
+    assert of(loaded, "on", "", "sphere") is Truth.TRUE
+
+
+@pytest.mark.parametrize("occlusion", Occlusion)
+def test_anything_may_hide_what_is_hidden(occlusion):
+    made = scene(CUBE, replace(SPHERE, occlusion=occlusion))
+    open_ = occlusion is not Occlusion.NONE
+    for question in (("occludes", "", "sphere"), ("occluded_by", "sphere", "")):
+        assert of(made, *question) is (Truth.UNKNOWN if open_ else Truth.FALSE)
+    assert of(made, "occludes", "cube", "sphere") is Truth.FALSE
+
+
+def test_what_tracking_lost_may_still_be_there():
+    keyframe = scene(CUBE, OTHER, SPHERE, stamp=5, keyframe_stamp=5)
+    tracked = scene(CUBE, SPHERE, stamp=7, keyframe_stamp=5, keyframe=False)
+    assert [each.id for each in lost(tracked, keyframe)] == ["green_cube_1"]
+
+    def told(*question, of=tracked, after=keyframe):
+        return Truths(of, after).of(*question)
+
+    assert told("on", "sphere", "cube") is Truth.UNKNOWN, "it may lie on the one that was lost"
+    assert told("on", "", "red cube") is Truth.UNKNOWN, "what was lost may lie on it"
+    assert told("on", "sphere", "red cube") is Truth.FALSE
+    assert told("on", "sphere", "red_cube_1") is Truth.FALSE
+    assert told("near", "red cube", "green cube") is Truth.UNKNOWN
+    assert told("clear", "cube") is Truth.UNKNOWN and told("clear", "sphere") is Truth.FALSE
+    later = scene(CUBE, SPHERE, stamp=9, keyframe_stamp=9)
+    for made, known in ((later, keyframe), (tracked, None), (tracked, later)):
+        assert told("on", "sphere", "cube", of=made, after=known) is Truth.FALSE and not lost(made, known)
 
 
 def test_nothing_is_known_about_what_is_not_in_the_scene():

@@ -175,7 +175,7 @@ def test_both_orders_of_text_and_image_are_asked(engine, plain, canvases):
 
 
 def test_a_schema_is_obeyed_where_the_model_would_say_otherwise(engine, canvases):
-    schema = grounding.schema(["plaid giraffe"], 2) | {"minItems": 2}
+    schema = grounding.schema(["plaid giraffe"], 2) | {"minItems": 2, "maxItems": 2}
     free, held = answers(engine, [ask(canvases[0]), dataclasses.replace(ask(canvases[0]), schema=schema)])
     assert "giraffe" not in free.text
     found = json.loads(held.text)

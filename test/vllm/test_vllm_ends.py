@@ -56,7 +56,7 @@ def test_a_thinking_checkpoint_thinks_first_and_obeys_its_schema_then(copy):
     weights[name][free + 1] = 1.5 * weights[name][tokenizer["model"]["vocab"]["[]"]]
     safetensors.torch.save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
 
-    schema = grounding.schema(["plaid giraffe"], 1) | {"minItems": 1}
+    schema = grounding.schema(["plaid giraffe"], 1) | {"minItems": 1, "maxItems": 1}
     engine = backends.create(zoo.resolve(str(copy), variant="thinking"), SETTINGS)
     try:
         reply = engine.submit(Request([], "bowl", schema=schema, max_tokens=60)).result()
