@@ -84,6 +84,8 @@ def test_a_late_answer_comes_first_and_the_newest_frame_after_it(run, clip):
     each = run()
     for moment in clip[:6]:
         each.follower.offer(frame_of(moment))
+        while each.follower._slots.counts()["cam"].waiting or each.follower._waits:
+            time.sleep(0.001)
     each.follower.deliver(delivery_of(clip[0]))
     keyframe, between = each.scenes(2)
     assert keyframe.keyframe and keyframe.stamp == clip[0].frame.stamp
