@@ -190,7 +190,7 @@ def test_a_node_with_simulated_time_takes_what_was_recorded_long_ago(near, bag, 
 def test_replay_and_a_live_node_make_the_same_scenes(near, start, live, tmp_path, monkeypatch):
     """The same engine, once in the node that hears the recording over DDS, once in replay that reads it."""
     made = []
-    for n in range(6):
+    for n in range(8):
         time_ = stamp(n)
         depth = np.full((48, 64), 1.0 + 0.1 * n, np.float32)
         made += [
