@@ -93,10 +93,8 @@ class Pairing(Generic[ImageT, DepthT]):
     """
 
     CAPACITY = 8  # depth images that are kept however long ago they were
-    KEPT, MOST = (
-        500_000_000,
-        64,
-    )  # nanoseconds for which all depth is kept; how much of it, and how many images wait
+    KEPT = 500_000_000  # nanoseconds for which all depth is kept
+    MOST = 64  # depth images that are kept, and images that wait
     SILENCE = 1.0
     JUMP_BACK = 500_000_000
 
@@ -111,7 +109,9 @@ class Pairing(Generic[ImageT, DepthT]):
     def add_image(self, stamp: int, image: ImageT, now: float) -> list[Pair[ImageT, DepthT]]:
         """An image arrived."""
         if self._newest_image is not None and stamp < self._newest_image - self.JUMP_BACK:
-            self._depths.clear()
+            # Depth of the new time may have come before its image.
+            known = [each for each in self._depths if each[0] <= stamp + self.JUMP_BACK]
+            self._depths = deque(known, maxlen=self.MOST)
         self._newest_image = stamp
         self._images.append(_Waiting(stamp, now, image))
         return self.due(now)

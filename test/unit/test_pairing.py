@@ -139,6 +139,14 @@ def test_depth_of_before_is_gone_when_the_first_image_of_a_looped_bag_comes_befo
     assert plain(each.add_depth(100 * MS, "d", now=0.12)) == [("i", "d")]
 
 
+def test_depth_of_a_looped_bag_that_comes_before_its_first_image_is_kept():
+    each = pairing()
+    each.add_depth(60_000 * MS, "old", now=0.0)
+    each.add_image(60_000 * MS, "before", now=0.0)
+    each.add_depth(100 * MS, "d", now=0.1)
+    assert plain(each.add_image(100 * MS, "i", now=0.12)) == [("i", "d")]
+
+
 def test_depth_is_kept_for_images_that_come_later_than_it():
     """Images compressed on the robot, depth at 60 Hz beside them."""
     each, found = pairing(), []
