@@ -42,6 +42,7 @@ def test_both_answer_while_the_model_is_busy_and_ground_goes_first(near, start):
         answer = node.call(service)
         assert not answer.success and "ros2 lifecycle set /qwenvl activate" in answer.message
     assert node.transition("activate")
+    assert node.set(timeout=60.0) == {"timeout": ""}
     answer = node.call("ground")
     assert not answer.success and "no image of camera camera has come yet" in answer.message
     scene, _ = scene_for(node, publisher)

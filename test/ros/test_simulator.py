@@ -163,9 +163,13 @@ def test_parameters_are_described_and_fixed(listener, simulator):
         time.sleep(0.1)
 
     def answer(client, request):
-        future = client.call_async(request)
-        executor.spin_until_future_complete(future)
-        return future.result()
+        """Asked again where the simulator does not know yet who listens to its answers."""
+        for _ in range(12):
+            future = client.call_async(request)
+            executor.spin_until_future_complete(future, 10.0)
+            if future.done():
+                return future.result()
+        raise AssertionError("no answer")
 
     (told,) = answer(describe, DescribeParameters.Request(names=["rate_hz"])).descriptors
     assert "[Hz]" in told.description and told.read_only

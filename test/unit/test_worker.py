@@ -189,14 +189,15 @@ def test_a_hung_request_ends_at_its_timeout_and_holds_up_no_other_camera(run):
     each.settings = PerceptionSettings(timeout=0.3)
     each.worker.offer(frame("hung"))
     assert hung.wait(PATIENCE)
+    seen = []
     for stamp in range(1, 4):
         each.worker.offer(frame("live", stamp))
         scene = each.delivered.get(timeout=PATIENCE).scene
         if scene.camera == "hung":  # a slow machine
+            seen.append((scene.stamp, scene.status))
             scene = each.delivered.get(timeout=PATIENCE).scene
         assert (scene.camera, scene.stamp, scene.status) == ("live", stamp, Status.OK)
     each.worker.offer(frame("hung", 2))
-    seen = []
     while len(seen) < 2:
         scene = each.delivered.get(timeout=PATIENCE).scene
         seen.append((scene.stamp, scene.status))
