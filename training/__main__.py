@@ -38,6 +38,12 @@ def main() -> None:
     )
     parser.add_argument("--joint-images", type=int, default=120_000, help="pictures of the joint stage")
     parser.add_argument(
+        "--again-images",
+        type=int,
+        default=32_000,
+        help="pictures of a second joint stage, whose weights are averaged with those of the first; 0 leaves it out",
+    )
+    parser.add_argument(
         "--polish-images",
         type=int,
         default=6_400,
@@ -56,6 +62,7 @@ def main() -> None:
     stages = [
         Stage("match", args.match_images // PICTURES),
         Stage("joint", args.joint_images // PICTURES),
+        Stage("again", args.again_images // PICTURES),
         Stage("polish", args.polish_images // PICTURES),
     ]
     for stage in stages:

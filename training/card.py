@@ -49,8 +49,9 @@ less than 20 % visible or under 300 pixels of 640x480 do not count.
 `make train-tiny` (`python -m training`): {scenes_rendered} rendered scenes with seeds from 1,000,000; the vision
 tower alone on {vision_images} pictures, with throwaway heads for the shape and colour of every 4x4 pixel cell and
 the box of the objects in every token; then the text model, first the question "is this token's object asked
-for?" on {match_images} pictures, then whole answers on {joint_images}, {queries} queries about each, and a polish on
-{polish_images} with more queries for what is not there. Weights are stored in 16 bit. Seed {random_seed}.{start}
+for?" on {match_images} pictures, then whole answers on {joint_images}, {queries} queries about each, on
+{again_images} again (the weights are the mean of both ends), and a polish on {polish_images} with more queries for
+what is not there. Weights are stored in 16 bit. Seed {random_seed}.{start}
 
 ## Known limits
 
@@ -82,6 +83,7 @@ def write(folder: Path, options: dict[str, Any], scenes: int) -> None:
             vision_images=options["vision_images"],
             match_images=options["match_images"],
             joint_images=options["joint_images"],
+            again_images=options["again_images"],
             polish_images=options["polish_images"],
             queries=QUERIES,
             random_seed=options["seed"],

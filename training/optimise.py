@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -100,6 +100,14 @@ class Optimiser:
     def restore(self, state: list[dict]) -> None:
         for (optimiser, _), saved in zip(self.optimisers, state, strict=True):
             optimiser.load_state_dict(saved)
+
+
+@torch.no_grad()
+def average(parts: Mapping[str, nn.Module], checkpoint: Mapping[str, dict[str, Tensor]]) -> None:
+    """Move the weights of each part, in place, halfway to those of its name in a checkpoint."""
+    for name, part in parts.items():
+        for key, weight in part.named_parameters():  # tied ones once; a state_dict names them twice
+            weight.lerp_(checkpoint[name][key].to(weight.device), 0.5)
 
 
 def save_atomically(state: dict, path: Path) -> None:

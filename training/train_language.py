@@ -1,7 +1,8 @@
-"""Stages 2 and 3: the text model learns first what is asked for (match), then to answer (joint).
+"""Stages 2 to 4: the text model learns first what is asked for (match), then to answer (joint, again).
 
 In match the vision tower stays as stage 1 left it; in joint it follows at a small rate, still held to stage 1's
-targets, so that the text model's first errors do not spoil it.
+targets, so that the text model's first errors do not spoil it. Again goes on from joint at a rate that has risen once
+more, and ends with the mean of its weights and joint's (Izmailov et al. 2018), which is better than either.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from tqdm import tqdm
 from training import dataset, questions
 from training.architecture import make_tokenizer, start_model
 from training.language import MatchHead, Writer, answer_loss, collate, compiled, run_layers
-from training.optimise import Optimiser, save_atomically
+from training.optimise import Optimiser, average, save_atomically
 from training.targets import OWNERS
 from training.vision import DenseVision, VisionHeads
 
 PICTURES = 32  # a step over all processes
 PARTS = 4  # of a step's questions, by length, so that short ones are not padded to the longest
 MATCH_LAYERS = 2
-RATES = {"match": 2e-3, "joint": 1.5e-3, "polish": 5e-4}
-VISION_RATES = {"joint": 1e-3, "polish": 1e-4}
-BEFORE = {"joint": "match", "polish": "joint"}  # the stage that one goes on from
+RATES = {"match": 2e-3, "joint": 1.5e-3, "again": 1.25e-3, "polish": 5e-4}
+VISION_RATES = {"joint": 1e-3, "again": 8e-4, "polish": 1e-4}
+BEFORE = {
+    "joint": ["match"],
+    "again": ["joint"],
+    "polish": ["again", "joint"],
+}  # what one goes on from, if it is there
 SAVE_EVERY = 100  # steps
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """name: match, joint or polish. steps: of PICTURES pictures."""
+    """name: match, joint, again or polish. steps: of PICTURES pictures."""
 
     name: str
     steps: int
@@ -123,7 +128,10 @@ def train(
                 optimiser.step(progress)
         if rank == 0 and step % 20 == 0:
             bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()})
-        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == stage.steps):
+        done = step + 1 == stage.steps
+        if done and stage.name == "again":
+            average(parts, torch.load(run / "joint.pt", map_location="cpu", weights_only=True))
+        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or done):
             weights = {name: part.state_dict() for name, part in parts.items()}
             progress_made = {"step": step + 1, "optimisers": [each.state() for each in optimisers]}
             save_atomically({**weights, **progress_made}, path)
@@ -148,8 +156,8 @@ def _begin(parts: dict[str, Any], run: Path, path: Path) -> tuple[int, list[Any]
     vision = torch.load(run / "vision.pt", map_location="cpu", weights_only=True)
     parts["model"].model.visual.load_state_dict(vision["visual"])
     parts["heads"].load_state_dict(vision["heads"])
-    before = run / f"{BEFORE.get(path.stem, 'none')}.pt"
-    if before.exists():
+    befores = [run / f"{name}.pt" for name in BEFORE.get(path.stem, [])]
+    if before := next((each for each in befores if each.exists()), None):
         state = torch.load(before, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])

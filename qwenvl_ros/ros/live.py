@@ -6,7 +6,6 @@ That is the time of recording; where the recording has a /clock of its own, a si
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from qwenvl_ros.bags import Bag, BagError, Channel, Record, is_bag
 from qwenvl_ros.replay.frames import InputSettings
 from qwenvl_ros.replay.pictures import Pictures
 from qwenvl_ros.ros.conversions.camera import to_time
+from qwenvl_ros.ros.interrupt import Interrupt
 
 CLOCK = "/clock"
 CLOCK_S = 0.01  # between two messages on /clock, of wall time
@@ -107,15 +107,19 @@ def main(path: Path, settings: InputSettings, *, speed: float, loop: bool, delay
     with Tape(path, settings) as tape:
         # Not rclpy's handlers, which would take the context away in the middle of a message.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        player = Player(tape.channels, speed)
-        try:
-            _play(tape, player, loop, delay)
-            player.finish()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            player.destroy_node()
-            rclpy.try_shutdown()
+        with Interrupt() as interrupt:
+            player = Player(tape.channels, speed)
+            try:
+                _play(tape, player, loop, delay)
+                player.finish()
+            except RuntimeError:  # what an interrupt becomes while rclpy converts a message
+                if not interrupt.came:
+                    raise
+                raise KeyboardInterrupt from None
+            finally:
+                interrupt.caught()
+                player.destroy_node()
+                rclpy.try_shutdown()
         for text in tape.damage:
             print(f"qwenvl: {text}", file=sys.stderr)
         return int(bool(tape.damage))

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -19,6 +19,7 @@ from qwenvl_ros.msg import Scene as SceneMessage
 from qwenvl_ros.planning.hysteresis import Hysteresis
 from qwenvl_ros.planning.truths import check, lost, named, unasked
 from qwenvl_ros.ros.conversions.scene import scene_of
+from qwenvl_ros.ros.spinner import Spinner
 from qwenvl_ros.types import Scene, SceneObject, Status, Truth
 
 LOOK_S = 0.1  # how often wait_until looks at the clock, and at who spins the node
@@ -35,12 +36,6 @@ class _Camera:
         """Ids of what has this name and was lost since the last keyframe."""
         gone = replace(self.scene, objects=lost(self.scene, self.keyframe))
         return [each.id for each in named(gone, name)]
-
-
-class _Spinner(SingleThreadedExecutor):
-    def __del__(self) -> None:
-        """Nothing: its guard condition destroys itself, where a client ends without close() sometimes before this, and
-        rclpy's __del__ would raise."""
 
 
 class SceneClient:
@@ -73,8 +68,7 @@ class SceneClient:
         self._cameras: dict[str, _Camera] = {}
         self._heard = 0
         self._news = threading.Condition()
-        self._spinning = threading.Lock()
-        self._own: _Spinner | None = None
+        self._spinner = Spinner(node)
         # Of its own, so that a callback that waits in a MultiThreadedExecutor does not keep scenes out.
         self._subscription = node.create_subscription(
             SceneMessage,
@@ -87,9 +81,7 @@ class SceneClient:
     def close(self) -> None:
         """Unsubscribe; the last scenes are kept until they are too old."""
         self._node.destroy_subscription(self._subscription)
-        own, self._own = self._own, None
-        if own is not None:
-            own.shutdown(timeout_sec=0.0)  # this may be one of its callbacks
+        self._spinner.close()
 
     def scene(self, camera: str = "") -> Scene | None:
         """The newest scene, its status whatever it is; None where none is fresh.
@@ -206,7 +198,7 @@ class SceneClient:
                     )
                 return False
             if executor is None:
-                self._spin(look)
+                self._spinner.spin(look, lambda: self._heard)
             else:
                 if executor is not asked:
                     asked = executor
@@ -261,22 +253,6 @@ class SceneClient:
         """The executor that has the node now; rclpy keeps one that has let it go."""
         executor = self._node.executor
         return executor if executor is not None and self._node in executor.get_nodes() else None
-
-    def _spin(self, seconds: float) -> None:
-        """Run the node's callbacks until a scene has come; of several threads that wait, one does it for all."""
-        if not self._spinning.acquire(timeout=seconds):
-            return
-        # Always the same one, since no other resumes a callback that awaits, and always the same timeout: with another
-        # rclpy begins with the node's first callback again, and those behind a busy one would never have their turn.
-        executor = self._own = self._own or _Spinner(context=self._node.context)
-        end, before = time.monotonic() + seconds, self._heard
-        try:
-            executor.add_node(self._node)
-            while self._heard == before and time.monotonic() < end:
-                executor.spin_once(timeout_sec=seconds)
-        finally:
-            executor.remove_node(self._node)
-            self._spinning.release()
 
 
 def _replaces(scene: Scene, known: Scene) -> bool:

@@ -472,6 +472,16 @@ def test_an_executor_that_does_not_spin_is_warned_of(planner, capfd):
     executor.shutdown()
 
 
+@pytest.mark.parametrize("waited", [False, True])
+def test_nothing_can_be_waited_for_after_the_end_of_rclpy(planner, waited):
+    """It may end in any step of a wait; rclpy has an error of its own for each."""
+    client = planner.client()
+    assert not waited or not client.wait_until(ON, 0.05)
+    planner.context.try_shutdown()
+    with pytest.raises(ExternalShutdownException):
+        client.wait_until(ON, 0.3)
+
+
 def test_the_end_of_rclpy_ends_the_waiting(planner):
     client = planner.client()
     threading.Timer(0.3, planner.context.try_shutdown).start()

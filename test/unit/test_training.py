@@ -16,7 +16,7 @@ from training import questions
 from training.architecture import make_config, make_model, make_processor, make_tokenizer, save, start_model
 from training.dataset import CHUNK, Asked, load
 from training.language import Writer, answer_loss, collate, compiled, run_layers
-from training.optimise import Muon
+from training.optimise import Muon, average
 from training.targets import COLUMNS, GRID, HEIGHT, ROWS, WIDTH, cell_objects, owners, to_patch_order
 from training.train_language import Stage
 from training.vision import DenseVision, to_patches
@@ -238,6 +238,15 @@ def test_a_deeper_tower_begins_with_what_a_shallower_one_knew(tmp_path) -> None:
         _, merged, _ = DenseVision(deep.model.visual)(images)
         _, before, _ = DenseVision(shallow.float().model.visual)(images)
     torch.testing.assert_close(merged, before, atol=2e-3, rtol=1e-2)  # stored in 16 bit
+
+
+def test_weights_are_averaged_once_also_where_they_are_tied() -> None:
+    tokenizer = make_tokenizer()
+    ours, theirs = make_model(tokenizer, seed=3), make_model(tokenizer, seed=4)
+    before = {key: weight.clone() for key, weight in ours.state_dict().items()}
+    average({"model": ours}, {"model": theirs.state_dict()})
+    for key, weight in ours.state_dict().items():
+        torch.testing.assert_close(weight, (before[key] + theirs.state_dict()[key]) / 2)
 
 
 def test_compiled_layers_compute_the_same(model) -> None:
