@@ -120,10 +120,15 @@ def footing(low: Floats, high: Floats) -> Floats:
     return share
 
 
-def spans(points: Floats) -> Floats:
-    """(AXES, 2): the least and the most of points (M, 3), right, forward and up, along each of the axes."""
+def spans(points: Floats, noise: Floats) -> Floats:
+    """(AXES, 2): the least and the most of points (M, 3), right, forward and up, along each of the axes.
+
+    noise: (3,), by how much the outermost points lie too far out, either way.
+    """
     along = points[:: max(1, len(points) // _ENOUGH)] @ _AXES.T
-    return np.column_stack([along.min(axis=0), along.max(axis=0)])
+    least, most = along.min(axis=0), along.max(axis=0)
+    inward = np.minimum(np.abs(_AXES @ noise), (most - least) / 2)
+    return np.column_stack([least + inward, most - inward])
 
 
 def whole(low: Floats, high: Floats, seen: Floats, viewpoint: Floats) -> Floats:

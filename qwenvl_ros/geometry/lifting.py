@@ -22,6 +22,9 @@ _SAME_BOX = 0.85  # intersection over union from which on two boxes are on the s
 _TRIM = 0.5  # per cent of the points left out at either end of an extent: flying pixels
 _FOOT = 2.5  # an object that reaches down to this many tolerances over a plane stands on it
 _UPRIGHT = 0.2  # least cosine between the image's up and the normal of a plane that things can stand on
+_OUTERMOST = (
+    1.2  # what noise is left by which the outermost points of a surface lie nearer or farther than it
+)
 _LEAST_NOISE = 0.001  # depth is never better than this share of range
 
 
@@ -153,6 +156,8 @@ def _lifted(
     front = np.median(points[points[:, 2] <= np.percentile(points[:, 2], 20)], axis=0)
     foot, lean = _foot(front, found, camera)
     up, wide = axes[2], np.array([-1.0, 1.0]) * edge.max()
+    sight = steady.mean(axis=0) - (0.0 if pose is None else pose.translation)
+    noise = _OUTERMOST * found.left * median * sight / np.linalg.norm(sight)
     return Lifted(
         low=_vector(low - edge),
         high=_vector(high + edge),
@@ -164,7 +169,7 @@ def _lifted(
         lean=lean,
         corner=(top, left),
         mask=mask,
-        outline=spans(steady @ axes.T) + wide,
+        outline=spans(steady @ axes.T, axes @ noise) + wide,
         tops=_tops(columns, rows, placed[: len(rows)] @ up, boxes, float(np.abs(up) @ edge)),
     )
 

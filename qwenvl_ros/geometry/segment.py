@@ -26,7 +26,7 @@ class Segments:
 
     corner: (row, column) of that part. depth: (h, w) float32, metres, cleaned; NaN = no return. masks: for each box
     its window, as slices of the part, and the pixels in it that are its object. planes: of the background, largest
-    first. noise: standard deviation of the depth noise as a share of depth.
+    first. noise: standard deviation of the depth noise as a share of depth; left: the same of `depth`.
     """
 
     corner: tuple[int, int]
@@ -34,6 +34,7 @@ class Segments:
     masks: tuple[tuple[Window, Mask], ...]
     planes: tuple[Plane, ...]
     noise: float
+    left: float
 
 
 def segment(boxes: Sequence[Box], depth: Depth, image: Image, camera: Intrinsics) -> Segments:
@@ -63,7 +64,7 @@ def segment(boxes: Sequence[Box], depth: Depth, image: Image, camera: Intrinsics
     ]
     owner = share_out(boxes, windows, _pieces(clean, solid, left), clean, image[part], camera, left)
     masks = tuple((window, owner[window] == index) for index, window in enumerate(windows))
-    return Segments((row, column), clean, masks, planes, noise)
+    return Segments((row, column), clean, masks, planes, noise, left)
 
 
 def relative_noise(depth: Depth) -> float:

@@ -73,7 +73,7 @@ def completed(things: list[tuple[Points, Points]]) -> tuple[Points, Points, Poin
     """low, high and ends of things of which only what faces the eye is seen."""
     seen = [points[((EYE - points) * normals).sum(axis=1) > 0] for points, normals in things]
     low, high = np.array([part.min(axis=0) for part in seen]), np.array([part.max(axis=0) for part in seen])
-    spans = np.array([extents.spans(part) for part in seen])
+    spans = np.array([extents.spans(part, np.zeros(3)) for part in seen])
     low, high = extents.unseen_back(low, high, EYE, spans)
     return low, high, extents.whole(low, high, spans, EYE)
 
