@@ -22,9 +22,7 @@ _SAME_BOX = 0.85  # intersection over union from which on two boxes are on the s
 _TRIM = 0.5  # per cent of the points left out at either end of an extent: flying pixels
 _FOOT = 2.5  # an object that reaches down to this many tolerances over a plane stands on it
 _UPRIGHT = 0.2  # least cosine between the image's up and the normal of a plane that things can stand on
-_OUTERMOST = (
-    1.2  # what noise is left by which the outermost points of a surface lie nearer or farther than it
-)
+_OUTERMOST = 1.2  # the outermost points lie so many standard deviations of what noise is left too far out
 _LEAST_NOISE = 0.001  # depth is never better than this share of range
 
 

@@ -275,6 +275,22 @@ def test_holes_and_noise_are_borne_and_sigma_tells_of_the_noise() -> None:
     assert lifted.sigma == pytest.approx(0.01, rel=0.3)
 
 
+def test_noise_does_not_widen_the_outline() -> None:
+    """The outermost of many noisy points lie too far out; of eight noises, so that none decides."""
+    table, pose = plane()
+    sphere = ball(pose, (0.8, 0.0, 0.08), 0.08)
+    depth, box = np.fmin(table, sphere), box_of(sphere < table)
+
+    def wide(depth: np.ndarray) -> np.ndarray:
+        (lifted,) = geometry.lift_all([box], picture(depth, pose=pose))
+        assert lifted is not None
+        return lifted.outline[:, 1] - lifted.outline[:, 0]
+
+    noises = [np.random.default_rng(seed).normal(1.0, 0.01, depth.shape) for seed in range(8)]
+    wider = np.array([wide(depth * noise) - wide(depth) for noise in noises])
+    assert abs(wider.mean()) < 0.004
+
+
 def test_of_overlapping_boxes_the_nearer_object_keeps_its_pixels() -> None:
     depth = np.full((HEIGHT, WIDTH), 3.0)
     depth[30:90, 40:120] = 2.0

@@ -12,13 +12,13 @@ from qwenvl_ros.ros.benchmark.cameras import Cameras
 from qwenvl_ros.ros.benchmark.node import Ears, NodeProcess
 
 HERTZ = 200.0
-WARM = 0.1  # share of the frames after which growth counts
+WARM = 0.25  # share of the frames after which growth counts: by then the clip that is kept for ~/ask is full
 SMALL, USUAL = (160, 120), (640, 480)
 FEWER = 5  # times fewer frames of the usual size
 
 
 def memory_growth(setup: Setup, domain: int, frames: int, say: Say) -> tuple[float, dict[str, Any]]:
-    """Growth of resident memory from a tenth of the frames on to the last, as a share, at 160x120, and at 640x480.
+    """Growth of resident memory from a quarter of the frames on to the last, as a share, at 160x120, and at 640x480.
 
     The engine costs nothing, so that only the node's own memory is seen. A frame counts when its scene is heard.
     """
