@@ -116,14 +116,18 @@ def test_a_recorded_clock_is_the_only_one(near, tmp_path, live):
     assert "publishes /clock, /front/camera_info" in out
 
 
-def test_it_is_looped_until_it_is_stopped(near, bag, live):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_it_is_looped_until_it_is_stopped(near, bag, live, number):
+    """By one signal or several: a terminal and a launch file both send it."""
     infos = near.hear(CameraInfo, INFO)
     process = live(bag, "--loop", "--speed", "8", "--topics", INFO)
     spin(near, process, lambda: len(infos) > 20)
     heard = [stamp_of(each.header.stamp) for each in infos]
     assert any(later < earlier for earlier, later in itertools.pairwise(heard)), "it began anew"
     assert near.node.count_publishers(COLOUR) == 0, "only what was asked for"
-    process.send_signal(signal.SIGINT)
+    for _ in range(5):
+        process.send_signal(number)
+        time.sleep(0.01)
     _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "Traceback" not in error, error
 
