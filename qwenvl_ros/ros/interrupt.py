@@ -3,24 +3,28 @@
 A signal is easily lost in a program with threads of C++: CPython tells the main thread of it only if that thread was
 the one to receive it or runs Python again, so a main thread that begins to wait in that moment sleeps on; and what a
 handler raises inside a destructor is swallowed. So a thread that hears of each signal by the wake-up descriptor nudges
-the main thread until it has heard.
+the main thread until it has heard. It is told once: the second would break into what the first one's arrival begins.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 AGAIN_S = 0.5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Interrupt:
-    """A context of the main thread: within it either signal raises KeyboardInterrupt, afterwards neither does anything.
+    """A context of the main thread: within it either signal raises KeyboardInterrupt.
 
-    A terminal and `ros2 launch` both send the signal: more of them do not interrupt the end.
+    A terminal and `ros2 launch` both send the signal: after the first one neither does anything, not even when the
+    context is left, as the program is about to end. If none came, the handlers are then what they were.
     """
 
     def __init__(self) -> None:
@@ -29,12 +33,13 @@ class Interrupt:
         self._main = threading.get_ident()
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._mouth, False)
+        self._before: dict[signal.Signals, Handler] = {}
         self._thread = threading.Thread(target=self._nudge, name="interrupt", daemon=True)
 
     def __enter__(self) -> Interrupt:
         signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, self._interrupt)
+            self._before[number] = signal.signal(number, self._interrupt)
         self._thread.start()
         return self
 
@@ -45,8 +50,8 @@ class Interrupt:
         self._thread.join()
         os.close(self._ear)
         os.close(self._mouth)
-        for number in SIGNALS:  # a handler of ours would go before the interpreter does
-            signal.signal(number, signal.SIG_IGN)
+        for number, handler in self._before.items():  # a handler of ours would go before the interpreter does
+            signal.signal(number, signal.SIG_IGN if self.came else handler)
 
     def caught(self) -> None:
         """To be called where the interrupt has arrived: what follows is not interrupted."""
@@ -54,7 +59,8 @@ class Interrupt:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.came = True
-        if not self._over.is_set() and not _in_destructor(frame):
+        told = self._over.is_set() or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+        if not told and not _within(frame, "__del__") and not _within(frame, "caught"):
             raise KeyboardInterrupt
 
     def _nudge(self) -> None:
@@ -63,8 +69,8 @@ class Interrupt:
             signal.pthread_kill(self._main, signal.SIGALRM)
 
 
-def _in_destructor(frame: FrameType | None) -> bool:
-    """Whether an exception would be swallowed, with a traceback on the terminal."""
-    while frame is not None and frame.f_code.co_name != "__del__":
+def _within(frame: FrameType | None, name: str) -> bool:
+    """Whether a function of this name is being run: what is raised in a destructor is swallowed, with a traceback."""
+    while frame is not None and frame.f_code.co_name != name:
         frame = frame.f_back
     return frame is not None
