@@ -70,7 +70,7 @@ class Worker:
         self._deliver_partial = deliver_partial
         self._wants_partial = wants_partial
         self._errands: deque[Errand[Any]] = deque()
-        self._flights: dict[Pending | Inquiry, Flight] = {}
+        self._flights: dict[Future[Reply], tuple[Pending | Inquiry, Flight]] = {}
         self._ended: deque[tuple[Pending | Inquiry, Flight]] = deque()
         self._unsettled: set[str] = set()  # cameras whose frame may still be asked about a second time
         self._in_a_row = 0  # errands since the last frame
@@ -117,8 +117,8 @@ class Worker:
             self._something.wait(self._patience())
             self._something.clear()  # before looking, so that nothing that comes meanwhile is missed
             with self._lock:
-                for pending in [each for each in self._flights if each.patience() == 0.0]:
-                    self._ended.append((pending, self._flights.pop(pending)))
+                for future in [each for each, (asked, _) in self._flights.items() if asked.patience() == 0.0]:
+                    self._ended.append(self._flights.pop(future))
                 self._forget_cancelled()
                 self._refuse_overdue()
                 self._hand_over()
@@ -139,7 +139,7 @@ class Worker:
                 if flight.said != flight.told and not self._stopping:
                     self._tell(pending, flight)
         with self._lock:  # at once: an answer that comes now moves from the one to the other
-            left = [*self._ended, *self._flights.items()]
+            left = [*self._ended, *self._flights.values()]
             self._ended.clear()
             self._flights.clear()
         for pending, flight in left:
@@ -149,7 +149,7 @@ class Worker:
 
     def _in_engine(self) -> list[tuple[Pending | Inquiry, Flight]]:
         with self._lock:
-            return list(self._flights.items())
+            return list(self._flights.values())
 
     def _patience(self) -> float | None:
         """Seconds until the first of the questions has to be given up; None = never."""
@@ -189,7 +189,7 @@ class Worker:
 
         One of each camera, so that none waits in the engine and grows old there, and scenes come in order.
         """
-        flying = {flight.camera for flight in self._flights.values() if flight.camera}
+        flying = {flight.camera for _, flight in self._flights.values() if flight.camera}
         ended = Counter(flight.camera for _, flight in self._ended if flight.camera)
         behind = {camera for camera, count in ended.items() if count > 1}
         taken = self._slots.take(1, flying | behind | self._unsettled)
@@ -230,14 +230,17 @@ class Worker:
             self._take_off(flight, pending)
 
     def _take_off(self, flight: Flight, question: Pending | Inquiry) -> None:
-        self._flights[question] = flight
-        question.future.add_done_callback(partial(self._on_answer, question))
+        self._flights[question.future] = question, flight
+        question.future.add_done_callback(self._on_answer)
 
-    def _on_answer(self, question: Pending | Inquiry, future: Future[Reply]) -> None:
-        """From the engine's thread, or from that of who cancelled."""
+    def _on_answer(self, future: Future[Reply]) -> None:
+        """From the engine's thread, or from that of who cancelled.
+
+        A future keeps its callbacks, so they know nothing of the question, whose image they would keep with it.
+        """
         with self._lock:
-            if (flight := self._flights.pop(question, None)) is not None:
-                self._ended.append((question, flight))
+            if (ended := self._flights.pop(future, None)) is not None:
+                self._ended.append(ended)
             self._hand_over()
         self._something.set()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import queue
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -238,6 +240,34 @@ def test_nothing_is_told_of_a_frame_that_is_done_or_unasked(run):
     silent = run(None, backend=Dictated())
     silent.worker.offer(frame())
     assert silent.backend.asked.get(timeout=PATIENCE)[0].on_text is None
+
+
+@pytest.mark.parametrize("wants_partial", [False, True])
+def test_an_image_goes_with_its_scene_and_needs_no_garbage_collector(run, wants_partial):
+    """A node that left images of a megabyte to it held a hundred of them."""
+    each = run(None, wants_partial=wants_partial, backend=Dictated())
+
+    def image_of_an_answered_frame():
+        offered = frame()
+        each.worker.offer(offered)
+        request, future = each.backend.asked.get(timeout=PATIENCE)
+        if wants_partial:
+            request.on_text(ONE)
+            assert each.partial.get(timeout=PATIENCE).objects
+        future.settle(Reply(ONE + "]"))
+        assert each.delivered.get(timeout=PATIENCE).scene.objects
+        return weakref.ref(offered.image)
+
+    gc.disable()
+    try:
+        image = image_of_an_answered_frame()
+        image_of_an_answered_frame()  # the worker holds the last one
+        end = time.monotonic() + 5.0
+        while image() is not None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert image() is None
+    finally:
+        gc.enable()
 
 
 def test_a_camera_that_was_answered_is_handed_over_again_before_its_answer_is_given_out(run):
