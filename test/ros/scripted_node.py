@@ -44,7 +44,7 @@ def steered(request, three):
     if "break" in words:
         return RequestFailed("out of memory; lower max_pixels")
     if "count" in words:
-        return Streamed([f"{number} " for number in range(1, 21)], 0.05)
+        return Streamed([f"{number} " for number in range(1, 21)], 1.0 if "slowly" in words else 0.05)
     if "which cameras" in words:
         return BOXES
     if "echo" in words:  # the labels that were asked for

@@ -113,7 +113,7 @@ def test_cancelling_frees_the_engine(node, asker, seen):
             and result.answer == ""
         )
     assert asker.result(waiting)[1].answer == "I would rather not say."
-    growing = asker.goal("count to twenty")
+    growing = asker.goal("count to twenty slowly")
     node.until(lambda: growing.heard or node._pause(), "feedback")
     assert asker.cancel(growing)
     assert asker.result(growing)[0] == CANCELED

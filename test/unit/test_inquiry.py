@@ -140,11 +140,11 @@ def test_a_word_it_hardly_believes_itself_decides_nothing():
         ("[]", "without an answer"),
         (FOUND, "without an answer"),
         (Reply('{"1', finish="length"), "raise max_tokens"),
-        (HANG, "no answer within 0.2 s"),
+        (HANG, "no answer within 2 s"),
     ],
 )
 def test_a_second_answer_that_fails_leaves_the_geometric_scene_with_a_note(second, reason):
-    (result,), _ = run(second, dataclasses.replace(SETTINGS, timeout=0.2))
+    (result,), _ = run(second, dataclasses.replace(SETTINGS, timeout=2.0))
     scene = result.scene
     assert scene.status is Status.OK and len(scene.objects) == 2
     assert repr(scene.relations) == repr(geometric().relations)

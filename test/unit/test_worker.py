@@ -188,7 +188,7 @@ def test_a_hung_request_ends_at_its_timeout_and_holds_up_no_other_camera(run):
         return "[]"
 
     each = run(script, capacity=2)
-    each.settings = PerceptionSettings(timeout=0.3)
+    each.settings = PerceptionSettings(timeout=2.0)
     each.worker.offer(frame("hung"))
     assert hung.wait(PATIENCE)
     seen = []
