@@ -13,7 +13,6 @@ from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
 from qwenvl_ros.grounding.pixels import GRID
 from qwenvl_ros.selftest.trial import Answer
@@ -83,6 +82,8 @@ def fit(answers: Sequence[Answer]) -> Fit:
 
 def _line(true: Floats, answered: Floats) -> Pair:
     """(offset, scale) of one axis."""
+    from scipy.stats import theilslopes  # takes long to import, and a node seldom needs it
+
     there = np.isfinite(answered)
     true, answered = true[there], answered[there]
     if len(true) < FEWEST or np.ptp(true) == 0:
