@@ -1,5 +1,6 @@
 """Property-based tests draw the same examples every time and are never failed for being slow; Ctrl-C always counts."""
 
+import gc
 import signal
 
 from hypothesis import settings
@@ -9,3 +10,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()

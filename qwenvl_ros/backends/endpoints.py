@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import ssl
@@ -17,6 +18,7 @@ from qwenvl_ros.backends import BackendUnavailable
 from qwenvl_ros.backends.engine_settings import OpenaiSettings
 from qwenvl_ros.backends.failures import Blame, Failure, explain
 
+IDLE_S = 2.0  # after which a connection is not used again: uvicorn (vLLM, SGLang) closes it at 5 s, maybe at a request
 _NO_KEY = "EMPTY"  # the client wants one; servers without keys take any
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Endpoints:
         self._names = names
         self._settings = settings
         trust = ssl.create_default_context()  # the system's authorities, or those of SSL_CERT_FILE
+        limits = copy.copy(openai.DEFAULT_CONNECTION_LIMITS)
+        limits.keepalive_expiry = IDLE_S
         self._all = [
             Endpoint(
                 url,
@@ -62,7 +66,7 @@ class Endpoints:
                     timeout=openai.Timeout(
                         settings.read_timeout, connect=settings.connect_timeout, pool=None
                     ),
-                    http_client=openai.DefaultAsyncHttpxClient(verify=trust),
+                    http_client=openai.DefaultAsyncHttpxClient(verify=trust, limits=limits),
                 ),
                 settings.model,
             )

@@ -796,6 +796,22 @@ def test_a_hung_request_fails_after_the_read_timeout_and_holds_up_nobody(server,
     assert len(there.posts) == 6  # asking a hung server again would only wait again
 
 
+def test_a_connection_that_the_server_is_about_to_close_is_not_used_again(server):
+    """uvicorn closes one that was idle for 5 s: a request on its way then failed, and its server was called down."""
+    came_by = []
+
+    def behave(handler):
+        came_by.append(handler.client_address)
+        says("[]")(handler)
+
+    with engine(server(behave)) as backend:
+        assert [ask(backend).text for _ in range(10)] == ["[]"] * 10
+        assert len(set(came_by)) < 10
+        time.sleep(4.0)
+        ask(backend)
+    assert came_by[-1] not in came_by[:-1]
+
+
 def test_a_hung_server_is_stood_in_for_by_another(server):
     hung, good = server(hangs), server()
     with engine(hung, good, read_timeout=2.0, health_interval=100) as backend:
