@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 
 AGAIN_S = 0.5
+DEAF = {"__del__", "caught"}  # what is raised in a destructor is swallowed; what is in `caught` knows already
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -50,7 +51,8 @@ class Interrupt:
         self._thread.join()
         os.close(self._ear)
         os.close(self._mouth)
-        for number, handler in self._before.items():  # a handler of ours would go before the interpreter does
+        for number, handler in self._before.items():
+            # Once told, not to the handler: it would go before the interpreter does.
             signal.signal(number, signal.SIG_IGN if self.came else handler)
 
     def caught(self) -> None:
@@ -60,7 +62,7 @@ class Interrupt:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.came = True
         told = self._over.is_set() or isinstance(sys.exc_info()[1], KeyboardInterrupt)
-        if not told and not _within(frame, "__del__") and not _within(frame, "caught"):
+        if not told and not _deaf(frame):
             raise KeyboardInterrupt
 
     def _nudge(self) -> None:
@@ -69,8 +71,8 @@ class Interrupt:
             signal.pthread_kill(self._main, signal.SIGALRM)
 
 
-def _within(frame: FrameType | None, name: str) -> bool:
-    """Whether a function of this name is being run: what is raised in a destructor is swallowed, with a traceback."""
-    while frame is not None and frame.f_code.co_name != name:
+def _deaf(frame: FrameType | None) -> bool:
+    """Whether a function of DEAF is being run."""
+    while frame is not None and frame.f_code.co_name not in DEAF:
         frame = frame.f_back
     return frame is not None
