@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ _LAST_MESSAGES_S = 5.0  # to wait for the last messages to be taken
 
 
 class Player(Node):
-    """Publishes records at their times. A topic whose type is not installed is told and left out."""
+    """Publishes records at their times, while `going`. A topic whose type is not installed is told and left out."""
 
-    def __init__(self, channels: list[Channel], speed: float) -> None:
+    def __init__(self, channels: list[Channel], speed: float, going: Callable[[], bool]) -> None:
         super().__init__("replay")
+        self.going = going
         self._speed = speed
         recorded = any(each.topic == CLOCK for each in channels)
         self._clock_out = None if recorded else self.create_publisher(Clock, CLOCK, QoSProfile(depth=10))
@@ -52,7 +53,7 @@ class Player(Node):
         """Let /clock stand still for so long; nanoseconds."""
         self._now = stamp
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while self.going() and time.monotonic() < end:
             self._tick(stamp)
             time.sleep(CLOCK_S)
 
@@ -60,9 +61,14 @@ class Player(Node):
         """Publish each record at its time, and yield it when that is done."""
         began, first = time.monotonic(), self._now
         for record in records:
-            while (passed := (time.monotonic() - began) * self._speed * 1e9) < record.time - first:
+            while (
+                self.going()
+                and (passed := (time.monotonic() - began) * self._speed * 1e9) < record.time - first
+            ):
                 self._tick(first + int(passed))
                 time.sleep(min(CLOCK_S, (record.time - first - passed) / 1e9 / self._speed))
+            if not self.going():
+                return
             self._tick(record.time)
             self._out[record.channel.topic].publish(bytes(record.data))
             yield record
@@ -108,18 +114,16 @@ def main(path: Path, settings: InputSettings, *, speed: float, loop: bool, delay
         # Not rclpy's handlers, which would take the context away in the middle of a message.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         with Interrupt() as interrupt:
-            player = Player(tape.channels, speed)
+            player = Player(tape.channels, speed, lambda: not interrupt.came)
             try:
                 _play(tape, player, loop, delay)
-                player.finish()
-            except RuntimeError:  # what an interrupt becomes while rclpy converts a message
-                if not interrupt.came:
-                    raise
-                raise KeyboardInterrupt from None
+                if player.going():
+                    player.finish()
             finally:
-                interrupt.caught()
                 player.destroy_node()
                 rclpy.try_shutdown()
+            if interrupt.came:
+                raise KeyboardInterrupt
         for text in tape.damage:
             print(f"qwenvl: {text}", file=sys.stderr)
         return int(bool(tape.damage))
@@ -138,7 +142,7 @@ def _play(tape: Tape, player: Player, loop: bool, delay: float) -> None:
         delay = 0.0
         for _ in tqdm(player.play(chain([first], records)), total=tape.count, unit="message"):
             pass
-        if not loop:
+        if not loop or not player.going():
             return
 
 

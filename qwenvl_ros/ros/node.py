@@ -13,7 +13,7 @@ from collections.abc import Generator
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 
@@ -32,7 +32,7 @@ from qwenvl_ros.ros.log import RosLog
 from qwenvl_ros.ros.node_settings import Settings, build
 from qwenvl_ros.ros.outputs import Outputs
 from qwenvl_ros.ros.parameters import Parameters
-from qwenvl_ros.ros.readiness import Create, Ready, check_fit, make_ready, resolve
+from qwenvl_ros.ros.readiness import Create, Load, Ready, check_fit, make_ready, resolve
 from qwenvl_ros.ros.relations_server import RelationsServer
 from qwenvl_ros.ros.starting import start
 from qwenvl_ros.ros.transforms import Transforms
@@ -47,12 +47,12 @@ FAREWELL_S, DELIVERY_S = 0.5, 0.1
 
 
 class SceneNode(LifecycleNode):
-    """See the module. create: builds the engine, backends.create unless a test brings its own."""
+    """See the module. create: builds the engine, backends.create unless a test brings its own; load: around it."""
 
-    def __init__(self, create: Create = backends.create) -> None:
+    def __init__(self, create: Create = backends.create, load: Load = make_ready) -> None:
         super().__init__("qwenvl")
         self._log = RosLog(self)
-        self._create = create
+        self._create, self._load = create, load
         self._settings = build({})
         self._slots = Slots(now=lambda: self.get_clock().now().nanoseconds)
         self._health = ModelHealth()
@@ -88,7 +88,7 @@ class SceneNode(LifecycleNode):
             self.get_logger().info(f"loading {model.name}")
             self._health = ModelHealth(state=f"loading {model.name}")
             self._report()  # the last one until it is loaded
-            self._ready = make_ready(model, settings, self._create)
+            self._ready = self._load(model, settings, self._create)
         except (SettingError, ZooError, BackendError) as error:
             return self._fail_to_configure(str(error))
         except Exception as error:  # rclpy would swallow it
@@ -233,16 +233,12 @@ def main(args: list[str] | None = None, create: Create = backends.create) -> int
     node, executor = None, SingleThreadedExecutor()
     with Interrupt() as interrupt:
         try:
-            node = SceneNode(create)
+            node = SceneNode(create, interrupt.breaks(make_ready))
             executor.add_node(node)
-            executor.spin()
-        except (KeyboardInterrupt, ExternalShutdownException):
+            interrupt.spin(executor)
+        except KeyboardInterrupt:  # in make_ready
             pass
-        except RuntimeError:  # what an interrupt becomes while rclpy converts a message
-            if not interrupt.came:
-                raise
         finally:
-            interrupt.caught()
             if node is not None:
                 node.close()
                 _let_go_on(executor)

@@ -23,6 +23,9 @@ class Ready:
     diagnosis: Diagnosis | None
 
 
+Load = Callable[[zoo.Model, Settings, Create], Ready]
+
+
 def resolve(settings: Settings) -> zoo.Model:
     """The model of the settings.
 

@@ -161,16 +161,10 @@ def listen(
         executor.add_node(node)
         scorer = Scorer(node, truth, scenes, matching, camera, names)
         try:
-            while going(scorer):
+            while not interrupt.came and going(scorer):
                 scorer.look()
                 executor.spin_once(timeout_sec=LOOK_S)
-        except KeyboardInterrupt:
-            pass
-        except RuntimeError:  # what an interrupt becomes while rclpy converts a message
-            if not interrupt.came:
-                raise
         finally:
-            interrupt.caught()
             missing = scorer.missing()
             executor.shutdown()
             node.destroy_node()

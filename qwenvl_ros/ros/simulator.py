@@ -16,7 +16,7 @@ from typing import Any
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
@@ -161,21 +161,17 @@ def main(arguments: Sequence[str] | None = None, defaults: SimulatorSettings | N
     """Run the node until it is told to stop; returns the exit status."""
     if not start("simulator", arguments):
         return 1
-    node = None
+    node, executor = None, SingleThreadedExecutor()
     with Interrupt() as interrupt:
         try:
             node = Simulator(defaults)
-            rclpy.spin(node)
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
+            executor.add_node(node)
+            interrupt.spin(executor)
         except (SettingError, NoOpenGL) as error:
             print(f"simulator: {error}", file=sys.stderr)
             return 1
-        except RuntimeError:  # what an interrupt becomes while rclpy converts a message
-            if not interrupt.came:
-                raise
         finally:
-            interrupt.caught()
+            executor.shutdown()
             if node is not None:
                 node.destroy_node()
             rclpy.try_shutdown()

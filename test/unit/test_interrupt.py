@@ -37,85 +37,156 @@ def run(body):
     )
 
 
-def test_a_signal_that_another_thread_received_ends_a_sleep():
+def test_a_signal_that_another_thread_received_breaks_a_load_off():
     done = run("""
     threading.Thread(target=strike).start()
     with Interrupt() as interrupt:
         try:
-            time.sleep(3600)
+            interrupt.breaks(time.sleep)(3600)
         except KeyboardInterrupt:
-            interrupt.caught()
             print("ended")
     """)
     assert done.returncode == 0 and done.stdout == "ended\n", done.stderr
 
 
-def test_an_interrupt_inside_a_destructor_comes_later_and_without_noise():
+def test_it_comes_after_a_destructor_and_without_noise():
     done = run("""
+    def load():
+        Swallowing()
+        time.sleep(3600)
+
     with Interrupt() as interrupt:
         try:
-            Swallowing()
-            time.sleep(3600)
+            interrupt.breaks(load)()
         except KeyboardInterrupt:
-            interrupt.caught()
             print("ended")
     """)
     assert done.returncode == 0 and done.stdout == "ended\n" and not done.stderr, done.stderr
 
 
-def test_what_follows_the_interrupt_is_not_interrupted():
+def test_a_load_gives_its_result_and_takes_its_arguments():
+    done = run("""
+    with Interrupt() as interrupt:
+        print(interrupt.breaks(sorted)([1, 3, 2], reverse=True))
+    """)
+    assert done.stdout == "[3, 2, 1]\n", done.stderr
+
+
+def test_a_signal_before_a_load_lets_it_not_begin():
+    done = run("""
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            interrupt.breaks(print)("begun")
+        except KeyboardInterrupt:
+            print("ended")
+    """)
+    assert done.returncode == 0 and done.stdout == "ended\n", done.stderr
+
+
+def test_what_follows_is_not_broken_off():
     done = run("""
     with Interrupt() as interrupt:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(3600)
+            interrupt.breaks(os.kill)(os.getpid(), signal.SIGTERM)
         except KeyboardInterrupt:
-            interrupt.caught()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-        time.sleep(1.2)
-        print("closed in order")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+                time.sleep(1.2)
+            print("closed in order")
     """)
     assert done.returncode == 0 and done.stdout == "closed in order\n", done.stderr
 
 
-def test_nor_is_its_arrival_though_it_takes_long():
-    """On a busy machine a second one once came before `caught` was reached, and left a node without its end."""
+def test_nor_is_what_the_load_closes_while_the_exception_is_on_its_way():
     done = run("""
-    with Interrupt() as interrupt:
+    def load():
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
             time.sleep(1.2)
-        finally:
-            interrupt.caught()
-            print("closed in order")
-    """)
-    assert done.returncode == 0 and done.stdout == "closed in order\n", done.stderr
-
-
-def test_nor_is_an_end_that_began_without_it():
-    done = run("""
-    def strike_at_once(frame, event, argument):
-        if event == "call" and frame.f_code.co_name == "caught":
-            os.kill(os.getpid(), signal.SIGINT)
+            print("closed")
+            raise
 
     with Interrupt() as interrupt:
         try:
-            sys.setprofile(strike_at_once)
-        finally:
-            interrupt.caught()
-            sys.setprofile(None)
-            print("closed in order")
+            interrupt.breaks(load)()
+        except KeyboardInterrupt:
+            print("ended")
     """)
-    assert done.returncode == 0 and done.stdout == "closed in order\n", done.stderr
+    assert done.returncode == 0 and done.stdout == "closed\nended\n", done.stderr
+
+
+SPIN = """
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+node, executor = rclpy.create_node("spinning"), SingleThreadedExecutor()
+executor.add_node(node)
+"""
+
+
+def spun(body):
+    return run(textwrap.indent(SPIN + textwrap.dedent(body), "    "))
+
+
+def test_a_spin_that_waits_ends_whatever_thread_received_the_signal():
+    done = spun("""
+    threading.Thread(target=strike).start()
+    with Interrupt() as interrupt:
+        interrupt.spin(executor)
+        print("ended")
+    """)
+    assert done.returncode == 0 and done.stdout == "ended\n" and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_spin_ends_after_the_callback_that_runs_wherever_in_rclpy_the_signal_comes():
+    """Once an rclpy task was half built: its destructor wrote a traceback."""
+    done = spun("""
+    calls, ended = [], []
+
+    def at_each(frame, event, argument):
+        global left
+        if event == "call" and "rclpy" in frame.f_code.co_filename:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def callback():
+        calls.append(time.sleep(0.001))
+        ended.append(None)
+
+    timer = node.create_timer(0.002, callback)
+    for begun in range(1, 400):
+        with Interrupt() as interrupt:
+            left = begun
+            sys.setprofile(at_each)
+            interrupt.spin(executor)
+            sys.setprofile(None)
+    gc.collect()
+    print(left <= 0, len(calls) == len(ended), len(calls) > 10)
+    """)
+    assert done.returncode == 0 and done.stdout == "True True True\n" and "Traceback" not in done.stderr, (
+        done.stderr
+    )
+
+
+def test_a_spin_ends_where_rclpy_is_shut_down():
+    done = spun("""
+    node.create_timer(0.1, rclpy.shutdown)
+    with Interrupt() as interrupt:
+        interrupt.spin(executor)
+        print(interrupt.came)
+    """)
+    assert done.returncode == 0 and done.stdout == "False\n", done.stderr
 
 
 def test_without_a_signal_nothing_is_raised_and_all_is_as_before():
     done = run("""
     with Interrupt() as interrupt:
         time.sleep(0.7)
-        interrupt.caught()
     print(interrupt.came)
     try:
         os.kill(os.getpid(), signal.SIGINT)
@@ -132,10 +203,7 @@ def test_a_signal_while_the_interpreter_goes_does_not_end_it_otherwise():
     import os, signal, sys
     from qwenvl_ros.ros.interrupt import Interrupt
     with Interrupt() as interrupt:
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        except KeyboardInterrupt:
-            interrupt.caught()
+        os.kill(os.getpid(), signal.SIGTERM)
     big = sys.kept = [[number] for number in range(2_000_000)]
     print("over", flush=True)
     """
