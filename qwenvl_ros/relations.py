@@ -127,7 +127,7 @@ def _solid(objects: Sequence[SceneObject], view: View, limits: Thresholds, cover
     seen = np.full((len(objects), extents.AXES, 2), np.nan) if cover is None else cover.outline
     low, high = extents.unseen_back(centre - half, centre + half, viewpoint, seen)  # right, forward, up
     over = extents.footing(low, high)
-    low, floor = extents.rested(
+    low, floor, deepest = extents.rested(
         low,
         high,
         viewpoint,
@@ -149,6 +149,7 @@ def _solid(objects: Sequence[SceneObject], view: View, limits: Thresholds, cover
     hidden = np.zeros((len(low), 4)) if cover is None else cover.beyond
     most_low, most_high = extents.uncut(low, high, viewpoint, hidden)
     most_low[:, 2] = np.maximum(most_low[:, 2] - extents.underside(low, high, viewpoint), floor)
+    most_low[:, 2] = np.minimum(most_low[:, 2], deepest)
     top = np.tile(most_high[:, 2], (len(low), 1))
     over = extents.footing(most_low, most_high)
     gap = extents.gap(most_low, most_high, extents.whole(most_low, most_high, seen, viewpoint))

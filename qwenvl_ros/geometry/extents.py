@@ -87,11 +87,12 @@ def rested(
     reach: float,
     stand: float,
     lie: float,
-) -> tuple[Floats, Floats]:
-    """Extents of things none of which hangs in the air, and (N,) the height below which no part of each can be.
+) -> tuple[Floats, Floats, Floats]:
+    """Extents of things none of which hangs in the air, and (N,) each least and most height of their lower ends.
 
     A thing whose visible surface ends on another one, or a little over it, stands on it: what is round hides its own
-    foot. One whose footprint lies in another one's goes no deeper than that.
+    foot. One whose footprint lies in another one's goes no deeper than that. One that hardly rises over the other may be
+    flat, or the top of what is sunk in it as deep as that goes.
 
     Args:
         over: (N, N), see footing.
@@ -105,10 +106,13 @@ def rested(
     lies = other & (over >= lie) & (low[:, None, 2] >= low[None, :, 2] - slack)
     top = np.where(stands, high[None, :, 2], -np.inf).max(axis=1)
     bottom = np.where(lies, low[None, :, 2], -np.inf).max(axis=1)
+    flush = other & (over >= stand) & (np.abs(rise) <= reach) & (high[:, None, 2] <= high[None, :, 2] + slack)
+    deepest = np.where(flush, low[None, :, 2], np.inf).min(axis=1)
     low = low.copy()
     low[:, 2] = np.where(np.isfinite(top), np.minimum(top, high[:, 2]), low[:, 2])
     # From lower down its edge may hide a foot that is deeper, in a bowl.
-    return low, np.maximum(np.where(viewpoint[2] > top, top, -np.inf), bottom)
+    floor = np.maximum(np.where(viewpoint[2] > top, top, -np.inf), bottom)
+    return low, floor, deepest
 
 
 def footing(low: Floats, high: Floats) -> Floats:

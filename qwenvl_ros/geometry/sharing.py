@@ -144,13 +144,14 @@ def _disputed(part: _Measures, claims: Mask) -> Mask:
 def _feed(part: _Measures, claims: Mask) -> None:
     """A box without a piece of its own shares the one that fills it most: things that touch are one piece.
 
-    Slivers on either side of another object are pieces of its own.
+    Slivers on either side of another object are pieces of its own. Before another box's very object comes what is none.
     """
     for index in np.flatnonzero(part.inside.sum(axis=1)):
         own, most = (part.filled[index] * claims[index]).sum(), int(np.argmax(part.inside[index]))
-        taken = np.delete(part.fits[:, most], index).max(initial=0.0) >= _WHOLE_FIT
-        if own < (_SLIVER_FILL if taken else _OWN_FILL):
-            claims[index, most] = True
+        taken = np.delete(part.fits, index, axis=0).max(axis=0, initial=0.0) >= _WHOLE_FIT
+        if own < (_SLIVER_FILL if taken[most] else _OWN_FILL):
+            free = int(np.argmax(part.inside[index] * ~taken))
+            claims[index, free if part.filled[index, free] >= _OWN_FILL else most] = True
 
 
 def _liking(colours: Labels, windows: Sequence[Window], pieces: Labels, claims: Mask) -> Floats:
