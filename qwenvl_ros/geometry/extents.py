@@ -91,8 +91,8 @@ def rested(
     """Extents of things none of which hangs in the air, and (N,) each least and most height of their lower ends.
 
     A thing whose visible surface ends on another one, or a little over it, stands on it: what is round hides its own
-    foot. One whose footprint lies in another one's goes no deeper than that. One that hardly rises over the other may be
-    flat, or the top of what is sunk in it as deep as that goes.
+    foot. One whose footprint lies in another one's goes no deeper than that. One that hardly rises over another one may
+    be flat, or the top of what is sunk in it as deep as that goes.
 
     Args:
         over: (N, N), see footing.

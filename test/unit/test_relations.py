@@ -469,13 +469,15 @@ def test_nothing_hangs_in_the_air() -> None:
     assert found["a", "on", "b"] == found["a", "touching", "b"] == Truth.TRUE
 
 
-@pytest.mark.parametrize("height, truth", [(0.006, Truth.UNKNOWN), (0.03, Truth.TRUE)])
+@pytest.mark.parametrize(("height", "truth"), [(0.006, Truth.UNKNOWN), (0.03, Truth.TRUE)])
 def test_what_hardly_rises_over_a_thing_may_be_sunk_in_it(height: float, truth: Truth) -> None:
     """Of a ball deep in a bowl as little is seen as of a lid on a box."""
     upper = solid("a", (1.0, 0.0, 0.05 + height / 2), (0.05, 0.05, height))
     found = truths([upper, solid("b", (1.0, 0.0, 0.0))], ABOVE)
     assert found["a", "on", "b"] == found["a", "above", "b"] == truth
-    assert found.get(("b", "clear", "b"), Truth.FALSE) == (Truth.UNKNOWN if truth is Truth.UNKNOWN else Truth.FALSE)
+    assert found.get(("b", "clear", "b"), Truth.FALSE) == (
+        Truth.UNKNOWN if truth is Truth.UNKNOWN else Truth.FALSE
+    )
 
 
 def test_what_is_seen_of_a_thing_only_in_the_box_of_another_may_be_the_other() -> None:
