@@ -130,7 +130,10 @@ def _measured(windows: Sequence[Window], pieces: Labels) -> _Measures:
 def _claims(part: _Measures) -> Mask:
     """(boxes, pieces): which box may take pixels of which piece."""
     claims: Mask = part.held > _OWN_SHARE
-    claims &= ~part.very.any(axis=0) | (part.fits > _PART_FIT)
+    taken = part.very.any(axis=0)
+    # Of another box's very object, one may be a part; not where it has enough that is nobody's.
+    enough = (part.filled * (claims & ~taken)).sum(axis=1, keepdims=True) >= _OWN_FILL
+    claims &= ~taken | part.very | ((part.fits > _PART_FIT) & ~enough)
     return claims
 
 
