@@ -2,7 +2,7 @@
 
 A piece goes to the box that holds it. One that several boxes hold, or that runs through them, is cut where surfaces
 meet (creases.py), and its parts go where the boxes come out as tight as they are drawn (parts.py); what cannot be cut
-is divided pixel by pixel, by colour and place.
+is divided pixel by pixel, by colour, place and depth.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from qwenvl_ros.types import Box, Depth, Image, Intrinsics
 
 FEWEST_PIXELS = 6  # with fewer returns inside a box there is no position
 
+_AWAY = 2.0  # log-likelihood for each width of its box by which a pixel is farther or nearer than an object
 _FLAT_SHARE = 0.1  # of a box's returns that must stand out from the planes
 _SEEN = 0.4  # of a box, its middle counting more, that must give returns for a flat thing to be seen in it
 _LOOSE_SHARE = 0.3  # of a piece that must lie in the box of its object
@@ -78,7 +79,9 @@ def share_out(
         if not (claimed & (wanted[window] > 1)).any():  # nobody else wants any of it
             owner[window][claimed] = index
             continue
-        fit = _likeness(colours[window], claimed, claimed & (wanted[window] == 1), boxes[index].area)
+        sure = claimed & (wanted[window] == 1)
+        fit = _likeness(colours[window], claimed, sure, boxes[index].area)
+        fit -= _AWAY * _away(depth[window], claimed, sure, camera)
         take = claimed & (fit > best[window])
         owner[window][take] = index
         best[window][take] = fit[take]
@@ -182,6 +185,16 @@ def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats
     place = 0.5 * np.log(_middle_weight(*colours.shape))
     likeness: Floats = np.log(_chance(colours, claimed, sure))[colours] + place - 0.5 * np.log(area)
     return likeness
+
+
+def _away(depth: Depth, claimed: Mask, sure: Mask, camera: Intrinsics) -> Floats:
+    """How far behind or in front of the undisputed pixels each pixel of a window is, in widths of the box."""
+    if sure.sum() < 0.1 * claimed.sum():
+        return np.zeros(depth.shape)
+    middle = float(np.median(depth[sure]))
+    width = middle * min(depth.shape[1] / camera.fx, depth.shape[0] / camera.fy)
+    away: Floats = np.nan_to_num(np.abs(depth - middle) / width)
+    return away
 
 
 def _chance(colours: Labels, claimed: Mask, sure: Mask) -> Floats:

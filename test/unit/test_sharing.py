@@ -136,11 +136,21 @@ def test_colour_decides_where_boxes_do_not() -> None:
         assert claims[owner, 3] and not claims[1 - owner, 3]
 
 
-def test_a_box_does_not_take_the_very_object_of_another_one(renderer: Renderer) -> None:
-    """A cone behind a mug is one piece with the cylinder below it, for which there is no box."""
-    seen_in = sight(63247, renderer, Sensor())
+@pytest.mark.parametrize(
+    ("seed", "label"),
+    [(63247, "green cone"), (83730, "red mug"), (83362, "cyan bottle")],
+    ids=["of one piece with what has no box", "with pieces of its own", "before a thing of its colour"],
+)
+def test_a_box_takes_nothing_of_what_stands_before_or_behind(
+    renderer: Renderer, seed: int, label: str
+) -> None:
+    """Not the neck of the bottle before a mug, nor what is to be seen of the mug beside it."""
+    seen_in = sight(seed, renderer, Sensor())
     boxes = [target.box for target in seen_in.expected]
-    cone = [thing.label for thing in seen_in.asked].index("green cone")
-    lifted, where = geometry.lift_all(boxes, seen_in.frame)[cone], seen_in.centres[seen_in.asked[cone].index]
+    which = [thing.label for thing in seen_in.asked].index(label)
+    lifted, where = (
+        geometry.lift_all(boxes, seen_in.frame)[which],
+        seen_in.centres[seen_in.asked[which].index],
+    )
     assert lifted is not None and where is not None
     assert dist(lifted.position, where) < 0.02
