@@ -24,6 +24,7 @@ from qwenvl_ros.types import Box, Depth, Image, Intrinsics
 FEWEST_PIXELS = 6  # with fewer returns inside a box there is no position
 
 _AWAY = 2.0  # log-likelihood for each width of its box by which a pixel is farther or nearer than an object
+_FARTHEST = 100.0  # widths, as far as any
 _FLAT_SHARE = 0.1  # of a box's returns that must stand out from the planes
 _SEEN = 0.4  # of a box, its middle counting more, that must give returns for a flat thing to be seen in it
 _LOOSE_SHARE = 0.3  # of a piece that must lie in the box of its object
@@ -188,13 +189,13 @@ def _likeness(colours: Labels, claimed: Mask, sure: Mask, area: float) -> Floats
 
 
 def _away(depth: Depth, claimed: Mask, sure: Mask, camera: Intrinsics) -> Floats:
-    """How far behind or in front of the undisputed pixels each pixel of a window is, in widths of the box."""
+    """By how many widths of the box each pixel of a window is before or behind the undisputed ones, 0..._FARTHEST."""
     if sure.sum() < 0.1 * claimed.sum():
         return np.zeros(depth.shape)
     middle = float(np.median(depth[sure]))
     width = middle * min(depth.shape[1] / camera.fx, depth.shape[0] / camera.fy)
-    away: Floats = np.nan_to_num(np.abs(depth - middle) / width)
-    return away
+    away: Floats = np.nan_to_num(np.abs(depth.astype(np.float64) - middle) / width)
+    return np.minimum(away, _FARTHEST)
 
 
 def _chance(colours: Labels, claimed: Mask, sure: Mask) -> Floats:
