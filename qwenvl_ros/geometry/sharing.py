@@ -241,7 +241,9 @@ def _object(pieces: Labels, mine: Mask, free: Mask, held: Floats, depth: Depth, 
     middle = float(np.median(depth[body]))
     others = np.flatnonzero((score > 0) & (held > _OWN_SHARE))
     ranges = np.asarray(ndimage.median(depth, np.where(mine, pieces, 0), others))
-    near = others[np.abs(ranges - middle) < size * middle]
+    near = others[
+        np.abs(ranges - middle) < columns / camera.fx * middle
+    ]  # most things are no deeper than wide
     return body | (mine & np.isin(pieces, near))
 
 

@@ -138,8 +138,13 @@ def test_colour_decides_where_boxes_do_not() -> None:
 
 @pytest.mark.parametrize(
     ("seed", "label"),
-    [(63247, "green cone"), (83730, "red mug"), (83362, "cyan bottle")],
-    ids=["of one piece with what has no box", "with pieces of its own", "before a thing of its colour"],
+    [(63247, "green cone"), (83730, "red mug"), (83362, "cyan bottle"), (113353, "red bottle")],
+    ids=[
+        "of one piece with what has no box",
+        "with pieces of its own",
+        "before a thing of its colour",
+        "before several",
+    ],
 )
 def test_a_box_takes_nothing_of_what_stands_before_or_behind(
     renderer: Renderer, seed: int, label: str
