@@ -241,9 +241,8 @@ def _object(pieces: Labels, mine: Mask, free: Mask, held: Floats, depth: Depth, 
     middle = float(np.median(depth[body]))
     others = np.flatnonzero((score > 0) & (held > _OWN_SHARE))
     ranges = np.asarray(ndimage.median(depth, np.where(mine, pieces, 0), others))
-    near = others[
-        np.abs(ranges - middle) < columns / camera.fx * middle
-    ]  # most things are no deeper than wide
+    # Most things are no deeper than wide.
+    near = others[np.abs(ranges - middle) < columns / camera.fx * middle]
     return body | (mine & np.isin(pieces, near))
 
 
